@@ -1,0 +1,95 @@
+"""Coefficients: the currency between drivers, renderers and metrics.
+
+As in ViCo (Huang 2022 §3.2) each frame is described by an expression β ∈ R^64, a pose p ∈ R^6 (three
+rotations, three translations) and a crop c ∈ R^3. Here, with an image of W × H pixels:
+
+- ``pose[:3]``: pitch, yaw, roll in radians about x (right), y (down), z (away from the viewer);
+  the head's rotation is ``Rz(roll) @ Ry(yaw) @ Rx(pitch)``. Pitch > 0 raises the chin, yaw > 0 turns the
+  nose towards the image's left, roll > 0 tips the crown towards the image's right.
+- ``pose[3:5]``: the head's shift from the crop, in face heights, right and down;
+  ``pose[5]``: natural logarithm of the head's size relative to the crop.
+- ``crop``: where the head is placed: x / W, y / H of its origin, and face height / H.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.clock import FPS
+from pipeline.errors import InputError
+
+EXPRESSION_DIM = 64
+POSE_DIM = 6
+CROP_DIM = 3
+_WIDTHS = {"expression": EXPRESSION_DIM, "pose": POSE_DIM, "crop": CROP_DIM}
+
+
+@dataclass(frozen=True)
+class Coefficients:
+    """Expression (T, 64), pose (T, 6) and crop (T, 3) of T frames, float32, finite.
+
+    Raises:
+        ValueError: if the shapes disagree or a value is not finite.
+    """
+
+    expression: np.ndarray
+    pose: np.ndarray
+    crop: np.ndarray
+    fps: float = FPS
+
+    def __post_init__(self) -> None:
+        for name, width in _WIDTHS.items():
+            array = np.ascontiguousarray(getattr(self, name), dtype=np.float32)
+            if array.ndim != 2 or array.shape[1] != width:
+                raise ValueError(f"{name} must have shape (T, {width}), not {array.shape}.")
+            if len(array) != len(self.expression):
+                raise ValueError(f"{name} has {len(array)} frames but expression has {len(self.expression)}.")
+            if not np.isfinite(array).all():
+                raise ValueError(f"{name} holds values that are not finite.")
+            object.__setattr__(self, name, array)
+
+    def __len__(self) -> int:
+        return len(self.expression)
+
+    def __getitem__(self, index: int | slice) -> Coefficients:
+        """Frames `index`; an integer keeps the time axis, so that the result is again a clip (of one frame)."""
+        if isinstance(index, int):
+            index = range(len(self))[index]
+            index = slice(index, index + 1)
+        return Coefficients(self.expression[index], self.pose[index], self.crop[index], self.fps)
+
+    @staticmethod
+    def concatenate(parts: list[Coefficients]) -> Coefficients:
+        """Join clips end to end; they must share a frame rate."""
+        if not parts:
+            raise ValueError("There is nothing to concatenate.")
+        if len({part.fps for part in parts}) > 1:
+            raise ValueError("Clips of different frame rates cannot be concatenated.")
+        return Coefficients(
+            *(np.concatenate([getattr(part, name) for part in parts]) for name in _WIDTHS), fps=parts[0].fps
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write a safetensors file with the three arrays and the frame rate in its metadata."""
+        from safetensors.numpy import save_file
+
+        save_file({name: getattr(self, name) for name in _WIDTHS}, str(path), {"fps": str(self.fps)})
+
+    @staticmethod
+    def load(path: str | Path) -> Coefficients:
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: if the file is not such a file.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(str(path), framework="numpy") as file:
+                fps = float((file.metadata() or {}).get("fps", FPS))
+                return Coefficients(*(file.get_tensor(name) for name in _WIDTHS), fps=fps)
+        except (OSError, SafetensorError, ValueError) as error:
+            raise InputError(f"{path} is not a coefficients file; make one with `--coefficients FILE`.") from error

@@ -1,0 +1,1 @@
+"""Faces: tracking, the morphable model, segmentation, and the portrait that joins them."""
