@@ -42,8 +42,8 @@ def extract_features(samples: np.ndarray) -> np.ndarray:
         samples: (N,) sound at 16 kHz, about -1 to 1.
 
     Returns:
-        (ceil(N / 640), 45) float32: columns 0-13 MFCC of 40 mel bands in dB, 14-27 their first and 28-41 their
-        second derivative a frame, 42 root mean square (0 to 1), 43 A-weighted loudness (dB, at least -70), 44
+        (ceil(N / 640), 45) float32: columns 0-13 MFCC of 40 mel bands in dB, 14-27 their first and 28-41
+        their second derivative a frame, 42 root mean square (0 to 1), 43 A-weighted loudness (dB, at least -70), 44
         the share of neighbouring samples between which the sign changes (0 to 1).
 
     Raises:
