@@ -1,0 +1,141 @@
+"""Suite `background`: what stands behind the person must stand still while the head moves."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from pipeline.errors import InputError
+from pipeline.evaluation.corpus import SYNC_R, Clip, select
+from pipeline.evaluation.pictures import background_change
+from pipeline.evaluation.suites import SuiteOptions
+from pipeline.evaluation.tables import Check, Column, Row, Table
+
+if TYPE_CHECKING:
+    from pipeline.conversation import ConversationalHeadPipeline
+
+SECONDS = 4  # the speech clip nearest to this length is spoken
+_ALPHA = 0.05  # pixels with more of the person than this are not background
+_MARGIN = 0.02  # share of the picture's longer side kept clear of the person
+_MATTE_STEP = 10  # the person is segmented in every tenth frame, and in all of them taken to be where any shows it
+_LEAST_SHARE = 0.01  # with less background than this there is nothing to measure
+
+_COLUMNS = [
+    Column("clip", "portrait", total=""),
+    Column("frames", "frames", 0, "sum"),
+    Column("share", "background", 2),
+    Column("change", "change /255", 3),
+    Column("worst_frame", "worst frame", 3),
+    Column("flicker", "frame to frame", 3),
+]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A portrait, and the clip whose speech it speaks."""
+
+    portrait: Clip
+    speech: Clip
+
+    @property
+    def name(self) -> str:
+        """The portrait's."""
+        return self.portrait.name
+
+
+def tasks(clips: list[Clip], options: SuiteOptions) -> list[Task]:
+    """All portraits of the split."""
+    speech = select(clips, ("talk",), options.split, min_sync=SYNC_R)
+    nearest = min(speech, key=lambda clip: abs(clip.seconds - SECONDS))
+    return [Task(portrait, nearest) for portrait in select(clips, ("portrait",), options.split)]
+
+
+def measure(pipeline: ConversationalHeadPipeline, task: Task, options: SuiteOptions) -> Row:
+    """Change of the background against the portrait itself, over all frames of a talking clip."""
+    from pipeline.face.image import read_image
+    from pipeline.face.segmentation import person_alpha
+
+    clip = pipeline.talk(str(task.portrait.path), str(task.speech.path), seed=options.seed, **options.pipeline)
+    portrait = read_image(task.portrait.path)
+    with tempfile.TemporaryDirectory(prefix="tete-") as folder:
+        # Both passes read one file: the first finds where the person ever is, the second measures the rest.
+        path = Path(folder) / "clip.mp4"
+        clip.save(str(path))
+        person: np.ndarray | None = None
+        count = 0
+        for count, frame in enumerate(_read(path), 1):
+            if person is None:
+                portrait = _fit(portrait, frame.shape)
+                person = person_alpha(portrait)
+            if (count - 1) % _MATTE_STEP == 0:
+                person = np.maximum(person, person_alpha(frame))
+        if person is None:
+            raise InputError("The generated clip has no frame.")
+        background = background_mask(person)
+        share = float(background.mean())
+        if share < _LEAST_SHARE:
+            return {"frames": count, "share": share, "change": None, "worst_frame": None, "flicker": None}
+        changes, flickers = _changes(_read(path), portrait, background)
+    return {
+        "frames": count,
+        "share": share,
+        "change": float(np.mean(changes)),
+        "worst_frame": max(changes),
+        "flicker": float(np.mean(flickers)) if flickers else 0.0,
+    }
+
+
+def table(rows: list[Row], options: SuiteOptions) -> Table:
+    """All portraits, and what issue 2 asks of them."""
+    result = Table("background: outside the person, against the portrait", _COLUMNS, rows)
+    changes = result.values("change")
+    result.extra = {"worst_change": float(changes.max()) if len(changes) else None}
+    result.checks = [Check("background change, of 255", result.mean("change"), high=1.0)]
+    result.notes = [
+        "Mean absolute difference of the saved MP4's pixels from the portrait's (its own loss from encoding "
+        "included), where neither the portrait nor any frame shows the person; "
+        f"portraits with less than {_LEAST_SHARE:.0%} of background show '-'."
+    ]
+    return result
+
+
+def background_mask(person: np.ndarray) -> np.ndarray:
+    """(H, W) bool: where the matte `person` (H, W) of 0 to 1 is clear, a margin around the person left out."""
+    margin = max(1, round(_MARGIN * max(person.shape)))
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * margin + 1, 2 * margin + 1))
+    return cv2.dilate((person > _ALPHA).astype(np.uint8), kernel) == 0
+
+
+def _changes(
+    frames: Iterator[np.ndarray], portrait: np.ndarray, background: np.ndarray
+) -> tuple[list[float], list[float]]:
+    changes, flickers = [], []
+    before = None
+    for frame in frames:
+        changes.append(background_change(frame, portrait, background))
+        if before is not None:
+            flickers.append(background_change(frame, before, background))
+        before = frame
+    return changes, flickers
+
+
+def _fit(portrait: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The portrait as the video shows it: a row or column cut for even sides, or scaled to the video's size."""
+    height, width = shape[:2]
+    rows, columns = portrait.shape[0] - height, portrait.shape[1] - width
+    if rows in (0, 1) and columns in (0, 1):
+        return portrait[:height, :width]
+    return cv2.resize(portrait, (width, height), interpolation=cv2.INTER_AREA)
+
+
+def _read(path: Path) -> Iterator[np.ndarray]:
+    from pipeline.video import VideoReader
+
+    with VideoReader(path) as reader:
+        yield from reader
