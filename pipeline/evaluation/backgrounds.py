@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,6 +60,7 @@ def measure(pipeline: ConversationalHeadPipeline, task: Task, options: SuiteOpti
     """Change of the background against the portrait itself, over all frames of a talking clip."""
     from pipeline.face.image import read_image
     from pipeline.face.segmentation import person_alpha
+    from pipeline.video import VideoReader
 
     clip = pipeline.talk(str(task.portrait.path), str(task.speech.path), seed=options.seed, **options.pipeline)
     portrait = read_image(task.portrait.path)
@@ -67,9 +68,10 @@ def measure(pipeline: ConversationalHeadPipeline, task: Task, options: SuiteOpti
         # Both passes read one file: the first finds where the person ever is, the second measures the rest.
         path = Path(folder) / "clip.mp4"
         clip.save(str(path))
+        frames = VideoReader(path)
         person: np.ndarray | None = None
         count = 0
-        for count, frame in enumerate(_read(path), 1):
+        for count, frame in enumerate(frames, 1):
             if person is None:
                 portrait = _fit(portrait, frame.shape)
                 person = person_alpha(portrait)
@@ -81,7 +83,7 @@ def measure(pipeline: ConversationalHeadPipeline, task: Task, options: SuiteOpti
         share = float(background.mean())
         if share < _LEAST_SHARE:
             return {"frames": count, "share": share, "change": None, "worst_frame": None, "flicker": None}
-        changes, flickers = _changes(_read(path), portrait, background)
+        changes, flickers = _changes(frames, portrait, background)
     return {
         "frames": count,
         "share": share,
@@ -113,7 +115,7 @@ def background_mask(person: np.ndarray) -> np.ndarray:
 
 
 def _changes(
-    frames: Iterator[np.ndarray], portrait: np.ndarray, background: np.ndarray
+    frames: Iterable[np.ndarray], portrait: np.ndarray, background: np.ndarray
 ) -> tuple[list[float], list[float]]:
     changes, flickers = [], []
     before = None
@@ -132,10 +134,3 @@ def _fit(portrait: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     if rows in (0, 1) and columns in (0, 1):
         return portrait[:height, :width]
     return cv2.resize(portrait, (width, height), interpolation=cv2.INTER_AREA)
-
-
-def _read(path: Path) -> Iterator[np.ndarray]:
-    from pipeline.video import VideoReader
-
-    with VideoReader(path) as reader:
-        yield from reader

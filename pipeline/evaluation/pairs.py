@@ -218,8 +218,8 @@ def _frames(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     from pipeline.video import VideoReader
 
-    with VideoReader(generated) as ours, VideoReader(real) as theirs:
-        yield from islice(zip(islice(ours, skip[0], None), islice(theirs, skip[1], None), strict=False), count)
+    ours, theirs = (islice(VideoReader(path), first, None) for path, first in zip((generated, real), skip, strict=True))
+    return islice(zip(ours, theirs, strict=False), count)
 
 
 def _lips(ours: Track, theirs: Track, comparable: bool) -> Row:

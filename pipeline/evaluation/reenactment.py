@@ -7,7 +7,6 @@ as portrait is given, not predicted, so it is left out of all means; else the ba
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -53,15 +52,18 @@ def tasks(clips: list[Clip], options: SuiteOptions) -> list[Clip]:
 
 def measure(pipeline: ConversationalHeadPipeline, task: Clip, options: SuiteOptions) -> Row:
     """Rebuild one clip from its first frame with a face, and compare each later frame with a face."""
+    from pipeline.video import VideoReader
+
     truth = track_video(task.path, options.cache)
     first = int(np.argmax(truth.found))
-    portrait = next(islice(_read(task), first, None))
+    reader = VideoReader(task.path)
+    portrait = next(islice(reader, first, None))
     warp = AffineWarp(portrait, truth.landmarks[first]) if options.warp else None
     clip = pipeline.reenact(portrait, str(task.path), relative=False, **options.pipeline)
     sums: dict[str, list[float]] = {}
     count = 0
     with TrackRecorder() as recorder:
-        for index, (frame, real) in enumerate(zip(clip.frames, _read(task), strict=False)):
+        for index, (frame, real) in enumerate(zip(clip.frames, reader, strict=False)):
             count += 1
             recorder.add(frame)
             if index <= first or index >= len(truth) or not truth.found[index]:
@@ -103,13 +105,6 @@ def table(rows: list[Row], options: SuiteOptions) -> Table:
         "LMD unaligned; aligned: the mouth's mean taken out. lost: frames whose generated face was not found.",
     ]
     return result
-
-
-def _read(task: Clip) -> Iterator[np.ndarray]:
-    from pipeline.video import VideoReader
-
-    with VideoReader(task.path) as reader:
-        yield from reader
 
 
 def _compare(frame: np.ndarray, real: np.ndarray, box: tuple[int, int, int, int], prefix: str) -> dict[str, float]:

@@ -182,5 +182,4 @@ def _ascii(text: str) -> str:
 def _read(path: str | Path) -> Iterable[np.ndarray]:
     from pipeline.video import VideoReader
 
-    with VideoReader(path) as reader:
-        yield from reader
+    return VideoReader(path)

@@ -52,8 +52,7 @@ def measure(pipeline: ConversationalHeadPipeline, task: Clip, options: SuiteOpti
 
     truth = track_video(task.path, options.cache)
     first = int(np.argmax(truth.found))
-    with VideoReader(task.path) as reader:
-        portrait = next(islice(reader, first, None))
+    portrait = next(islice(VideoReader(task.path), first, None))
     clip = pipeline.talk(portrait, str(task.path), seed=options.seed, **options.pipeline)
     ours = rendered_track(clip, options.encode)
     lost = int((~ours.found).sum())

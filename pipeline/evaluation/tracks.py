@@ -133,8 +133,7 @@ def track_video(path: str | Path, cache: str | Path | None = None) -> Track:
     if kept is not None and kept.is_file():
         track = Track.load(kept)
     else:
-        with VideoReader(path) as reader:
-            track = track_frames(reader)
+        track = track_frames(VideoReader(path))
         if kept is not None:
             track.save(kept)
     if not track.found.any():
