@@ -15,6 +15,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from pipeline.audio.streaming import stream_rows
 from pipeline.clock import SAMPLE_RATE, SAMPLES_PER_FRAME, frame_count
 
 N_MFCC = 14
@@ -79,27 +80,12 @@ def stream_features(blocks: Iterable[np.ndarray], chunk_frames: int = _CHUNK_FRA
 
     Args:
         blocks: (n,) pieces of one sound at 16 kHz, in order, as from `stream_audio`.
-        chunk_frames: rows in each result but the last; results don't depend on how the blocks are cut.
+        chunk_frames: rows in each result but the last.
 
-    Yields:
-        (chunk_frames, 45) float32; together ceil(N / 640) rows.
+    Returns:
+        iterator over (chunk_frames, 45) float32; together ceil(N / 640) rows.
     """
-    context, size = CONTEXT_FRAMES * SAMPLES_PER_FRAME, chunk_frames * SAMPLES_PER_FRAME
-    held: list[np.ndarray] = []
-    length = skip = 0  # samples held, and how many of them are only left context
-    for block in blocks:
-        held.append(np.asarray(block, np.float32))
-        length += len(block)
-        while length >= skip + size + context:
-            sound = np.concatenate(held)
-            first = skip // SAMPLES_PER_FRAME
-            yield extract_features(sound[: skip + size + context])[first : first + chunk_frames]
-            held = [sound[skip + size - context :]]
-            length, skip = len(held[0]), context
-    if length > skip:
-        rows = extract_features(np.concatenate(held))[skip // SAMPLES_PER_FRAME :]
-        for start in range(0, len(rows), chunk_frames):
-            yield rows[start : start + chunk_frames]
+    return stream_rows(extract_features, blocks, CONTEXT_FRAMES, chunk_frames)
 
 
 def warm_up() -> None:
