@@ -85,6 +85,7 @@ class MorphableModel:
         landmarks: np.ndarray,
         size: tuple[int, int],
         identity: np.ndarray | None = None,
+        crop: np.ndarray | None = None,
         rounds: int = 3,
     ) -> tuple[np.ndarray, Coefficients]:
         """Solve α (shared), and β, p and c of each frame.
@@ -93,10 +94,11 @@ class MorphableModel:
             landmarks: (T, 478, 3) in pixels.
             size: the image's width and height.
             identity: (K,) α if it is known; otherwise it is solved from all frames together.
+            crop: (3,) c if it is known, as for the later parts of a clip; otherwise it is the first frame's placement.
 
         Returns:
-            α (K,) and the coefficients of T frames. The crop is the first frame's placement throughout; the motion
-            away from it is in the pose.
+            α (K,) and the coefficients of T frames. The crop is the same throughout; the motion away from it is in
+            the pose.
 
         Raises:
             ValueError: if there is no frame.
@@ -114,8 +116,8 @@ class MorphableModel:
                 unposed, _ = self._unpose(landmarks, alpha, beta)
                 beta = self._solve_expression(unposed - self.shape(alpha))
         _, (rotation, scale, shift) = self._unpose(landmarks, alpha, beta)
-        crop, pose = _split_placement(rotation, scale, shift, size)
-        return alpha.astype(np.float32), Coefficients(beta, pose, crop)
+        crops, pose = _split_placement(rotation, scale, shift, size, crop)
+        return alpha.astype(np.float32), Coefficients(beta, pose, crops)
 
     def _unpose(self, landmarks: np.ndarray, alpha: np.ndarray, beta: np.ndarray):
         transform = align(self.shape(alpha, beta), landmarks, self.rigid_weights)
@@ -182,13 +184,16 @@ def placement(pose: np.ndarray, crop: np.ndarray, size: tuple[int, int]):
     return rotation, base * np.exp(pose[..., 5]), np.stack([x, y, np.zeros_like(x)], -1)
 
 
-def _split_placement(rotation: np.ndarray, scale: np.ndarray, shift: np.ndarray, size: tuple[int, int]):
+def _split_placement(
+    rotation: np.ndarray, scale: np.ndarray, shift: np.ndarray, size: tuple[int, int], crop: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
     width, height = size
-    base = scale[0]
-    crop = np.tile([shift[0, 0] / width, shift[0, 1] / height, base / height], (len(scale), 1))
-    move = (shift - shift[0])[:, :2] / base
+    if crop is None:
+        crop = np.array([shift[0, 0] / width, shift[0, 1] / height, scale[0] / height])
+    base = crop[2] * height
+    move = (shift[:, :2] - crop[:2] * (width, height)) / base
     pose = np.concatenate([rotation_angles(rotation), move, np.log(scale / base)[:, None]], -1)
-    return crop, pose
+    return np.tile(crop, (len(scale), 1)), pose
 
 
 def _ridge(basis: np.ndarray, weights: np.ndarray, penalty: float) -> np.ndarray:

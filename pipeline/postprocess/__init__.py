@@ -1,0 +1,1 @@
+"""What is done to coefficients before rendering and to frames after it."""

@@ -1,0 +1,1 @@
+"""Renderers: a portrait and coefficients in, frames out."""

@@ -1,0 +1,107 @@
+"""Patches: the mouth and the eyes, each laid flat in the head's own frame, where small networks correct the mesh.
+
+A patch is a rectangle fixed to the skull (the mouth's to the upper jaw), so whatever a network paints there moves
+with the head and nothing else: teeth do not swim when lips and jaw move over them (Lv 2022 §3.3.2 completes the mouth
+in the picture's frame). The left eye is mirrored, so that one network serves both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from pipeline.face import topology
+
+_SUBPIXEL = 4  # fractional bits of polygon corners
+
+
+@dataclass(frozen=True)
+class PatchKind:
+    """Where a patch is and how large: `width` × `height` pixels of `pixel` face heights each, centred `offset` from
+    the mean of the `anchors`; `rings` are the openings (inner, outer) whose outlines the network is told."""
+
+    name: str
+    width: int
+    height: int
+    pixel: float
+    anchors: tuple[int, ...]
+    offset: tuple[float, float]
+    inner: np.ndarray
+    outer: np.ndarray
+    mirrored: bool = False
+
+
+MOUTH = PatchKind("mouth", 96, 80, 0.005, (2,), (0.0, 0.18), topology.INNER_LIPS, topology.OUTER_LIPS)
+_RIGHT_SOCKET = np.array([130, 247, 30, 29, 27, 28, 56, 190, 243, 112, 26, 22, 23, 24, 110, 25], int)
+_LEFT_SOCKET = np.array([359, 467, 260, 259, 257, 258, 286, 414, 463, 341, 256, 252, 253, 254, 339, 255], int)
+RIGHT_EYE = PatchKind("eye", 64, 48, 0.004, (33, 133), (0.0, -0.01), topology.RIGHT_EYE, _RIGHT_SOCKET)
+LEFT_EYE = PatchKind("eye", 64, 48, 0.004, (263, 362), (0.0, -0.01), topology.LEFT_EYE, _LEFT_SOCKET, mirrored=True)
+PATCHES = (MOUTH, RIGHT_EYE, LEFT_EYE)
+
+
+class PatchFrame:
+    """One patch on one portrait: how its pixels map to the picture's for any placement of the head."""
+
+    def __init__(self, kind: PatchKind, unposed: np.ndarray) -> None:
+        self.kind = kind
+        anchor = unposed[list(kind.anchors)].mean(0)
+        self._anchor = anchor + np.array([*kind.offset, 0.0])
+
+    def to_picture(self, rotation: np.ndarray, scale: float, shift: np.ndarray) -> np.ndarray:
+        """(2, 3) affine map from patch pixels to picture pixels, for a placement as `placement` gives it."""
+        kind = self.kind
+        step = kind.pixel * np.array([-1.0 if kind.mirrored else 1.0, 1.0])
+        linear = scale * rotation[:2, :2] * step
+        centre = scale * rotation[:2] @ self._anchor + shift[:2]
+        middle = np.array([(kind.width - 1) / 2, (kind.height - 1) / 2])
+        return np.concatenate([linear, (centre - linear @ middle)[:, None]], 1)
+
+    def cut(self, picture: np.ndarray, to_picture: np.ndarray, left: int = 0, top: int = 0) -> np.ndarray:
+        """(h, w, 3) uint8: the patch's pixels out of a picture whose corner is at (left, top)."""
+        matrix = to_picture.copy()
+        matrix[:, 2] -= (left, top)
+        # A patch much smaller than its place in the picture is sampled with care for aliasing.
+        spread = int(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
+        size = (self.kind.width, self.kind.height)
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        if spread < 2:
+            return cv2.warpAffine(picture, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        fine = matrix.copy()
+        fine[:, 2] += fine[:, :2] @ np.full(2, -0.5 + 0.5 / spread)
+        fine[:, :2] /= spread
+        large = cv2.warpAffine(
+            picture, fine, (size[0] * spread, size[1] * spread), flags=flags, borderMode=cv2.BORDER_REPLICATE
+        )
+        return cv2.resize(large, size, interpolation=cv2.INTER_AREA)
+
+    def openings(self, points: np.ndarray, to_picture: np.ndarray) -> np.ndarray:
+        """(h, w, 2) uint8: the inner and the outer opening of the picture's vertices (478+, 2), filled."""
+        inverse = cv2.invertAffineTransform(to_picture)
+        out = np.zeros((self.kind.height, self.kind.width, 2), np.uint8)
+        for channel, ring in enumerate((self.kind.inner, self.kind.outer)):
+            corners = points[ring] @ inverse[:, :2].T + inverse[:, 2]
+            layer = np.zeros(out.shape[:2], np.uint8)
+            fixed = np.rint(corners * (1 << _SUBPIXEL)).astype(np.int32)
+            cv2.fillPoly(layer, [fixed], 255, lineType=cv2.LINE_AA, shift=_SUBPIXEL)
+            out[..., channel] = layer
+        return out
+
+
+def allowed(openings: np.ndarray, reference_openings: np.ndarray, kind: PatchKind) -> np.ndarray:
+    """(h, w) float32 0..1: where a network may paint: around the openings of the frame and of the portrait.
+
+    It fades to nothing before the patch's border, so a patch leaves no seam.
+    """
+    area = np.maximum(openings.max(-1), reference_openings.max(-1))
+    reach = 9 if kind.name == "mouth" else 7
+    area = cv2.blur(cv2.dilate(area, np.ones((reach, reach), np.uint8)), (reach, reach))
+    return area.astype(np.float32) * (_border(kind.height, kind.width) / 255.0)
+
+
+def _border(height: int, width: int, margin: int = 6) -> np.ndarray:
+    rows = np.minimum(np.arange(height), np.arange(height)[::-1])
+    columns = np.minimum(np.arange(width), np.arange(width)[::-1])
+    edge = np.minimum(rows[:, None], columns[None]) / margin
+    return np.clip(edge, 0, 1).astype(np.float32)

@@ -1,0 +1,118 @@
+"""The portrait as a scene: mesh, eyeballs, mouth and surroundings, and where each point goes for given coefficients.
+
+Source positions are pixels of the portrait; target positions come from moving the portrait's own vertices by the
+*change* of β and of the placement, so that the portrait's own coefficients give back the portrait, pixel for pixel.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.spatial import Delaunay
+
+from pipeline.face import topology
+from pipeline.face.morphable import placement
+from pipeline.face.portrait import Portrait
+from pipeline.renderers.surroundings import RAYS, Surroundings
+
+_EYES = ((topology.RIGHT_EYE, topology.RIGHT_IRIS), (topology.LEFT_EYE, topology.LEFT_IRIS))
+_EYE_MARGIN = 1.5  # the eyeball's layer reaches behind the lids, for lids that open wider than the portrait's
+_EYE_INSET = 0.86  # and samples the white inside the rim, not the lashes on it
+_BEHIND = 0.04  # depth of the eyeballs and the mouth's inside behind the lids and lips, in face heights
+
+
+class Scene:
+    """Vertices and triangles of one portrait.
+
+    Attributes:
+        source: (N, 2) float32, where each vertex is in the portrait.
+        triangles: (M, 3) int32.
+    """
+
+    def __init__(self, portrait: Portrait, surroundings: Surroundings) -> None:
+        self.portrait = portrait
+        self._surroundings = surroundings
+        self._unposed = portrait.unposed()
+        own = portrait.coefficients
+        self._rotation, self._scale, self._shift = placement(own.pose[0], own.crop[0], portrait.size)
+        flat = portrait.landmarks[:, :2].astype(np.float64)
+        rings = surroundings.points(flat[topology.OUTLINE], self._scale)
+        self._rings = rings.reshape(-1, 2)
+        self._follow = surroundings.follow.reshape(-1, 4)
+        first_ring = topology.LANDMARKS_COUNT
+        first_eye = first_ring + len(self._rings)
+
+        triangles = [topology.triangles(), surroundings.triangles(first_ring, len(surroundings.radii)), _mouth()]
+        sources, self._eyes = [flat, self._rings], []
+        for eye, iris in _EYES:
+            points, source, faces = _eyeball(flat, eye, iris)
+            sources.append(source)
+            triangles.append(faces + first_eye)
+            # Eyeballs don't move with the lids, only with head and gaze: their rim is held to the head.
+            self._eyes.append((eye, iris, points - flat[eye].mean(0)))
+            first_eye += len(points)
+        self.source = np.concatenate(sources).astype(np.float32)
+        self.triangles = np.concatenate(triangles).astype(np.int32)
+
+    def place(self, expression: np.ndarray, pose: np.ndarray, crop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Where the vertices go: (N, 2) float32 target pixels and (N,) float32 depth in pixels.
+
+        Args:
+            expression: (64,) β.
+            pose: (6,) p.
+            crop: (3,) c.
+        """
+        portrait = self.portrait
+        rotation, scale, shift = placement(pose.astype(np.float64), crop.astype(np.float64), portrait.size)
+        change = portrait.model.offsets(expression.astype(np.float64) - portrait.coefficients.expression[0])
+        posed = scale * (self._unposed + change) @ rotation.T + shift
+        rigid = scale * self._unposed @ rotation.T + shift
+        rings, ring_depth = self._place_rings(rotation, scale, shift, posed, rigid)
+        targets, depths = [posed[:, :2], rings], [posed[:, 2], ring_depth]
+        behind = _BEHIND * scale
+        for eye, iris, rim in self._eyes:
+            turn = self._planar(rotation, scale)
+            centre = rigid[eye, :2].mean(0)
+            # The rim's last points are the iris, which the gaze moves.
+            points = centre + rim @ turn.T
+            points[-len(iris) :] = posed[iris, :2]
+            targets.append(points)
+            depths.append(np.full(len(points), rigid[eye, 2].mean() + behind))
+        target = np.concatenate(targets).astype(np.float32)
+        depth = np.concatenate(depths).astype(np.float32)
+        return target, depth
+
+    def _planar(self, rotation: np.ndarray, scale: float) -> np.ndarray:
+        """(2, 2) how a flat piece of the portrait facing the viewer turns and shrinks."""
+        return (scale / self._scale) * (rotation @ self._rotation.T)[:2, :2]
+
+    def _place_rings(self, rotation, scale, shift, posed, rigid) -> tuple[np.ndarray, np.ndarray]:
+        whole = (scale / self._scale) * (rotation @ self._rotation.T)
+        moved = (shift - self._shift)[:2]
+        turned = (self._rings - self._shift[:2]) @ (whole[:2, :2] - np.eye(2)).T
+        in_depth = whole[:2, 2] * self._scale
+        outline = np.tile((posed - rigid)[topology.OUTLINE, :2], (len(self._surroundings.radii), 1))
+        follow = self._follow
+        offset = follow[:, :1] * moved + follow[:, 1:2] * turned + follow[:, 2:3] * in_depth + follow[:, 3:4] * outline
+        # Behind the face: where a turn folds the two over one another, the face is seen.
+        step = np.repeat(np.arange(1, len(self._surroundings.radii) + 1), RAYS)
+        depth = np.tile(posed[topology.OUTLINE, 2], len(self._surroundings.radii)) + 0.1 * scale * step
+        return self._rings + offset, depth
+
+
+def _mouth() -> np.ndarray:
+    """Triangles across the inner lips, between upper and lower points that face each other."""
+    upper = topology.INNER_LIPS[:11]
+    lower = np.concatenate([topology.INNER_LIPS[:1], topology.INNER_LIPS[:10:-1], topology.INNER_LIPS[10:11]])
+    faces = []
+    for i in range(10):
+        faces += [(upper[i], upper[i + 1], lower[i]), (upper[i + 1], lower[i + 1], lower[i])]
+    return np.array([face for face in faces if len(set(face)) == 3], np.int32)
+
+
+def _eyeball(flat: np.ndarray, eye: np.ndarray, iris: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Points (21, 2), source positions (21, 2) and triangles of an eye's layer: the rim, then the iris."""
+    centre = flat[eye].mean(0)
+    rim = flat[eye] - centre
+    points = np.concatenate([centre + _EYE_MARGIN * rim, flat[iris]])
+    source = np.concatenate([centre + _EYE_INSET * rim, flat[iris]])
+    return points, source, Delaunay(points).simplices.astype(np.int32)
