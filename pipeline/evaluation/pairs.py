@@ -19,9 +19,10 @@ from pipeline.evaluation.pictures import cpbd, grown_box, psnr, ssim
 from pipeline.evaluation.tables import Column, Row, Table
 from pipeline.evaluation.tracks import Track, track_video
 from pipeline.face.morphable import MorphableModel
+from pipeline.hub import EMBEDDED
 
 Progress = Callable[[str, int, int], None]
-FACE_MODEL = Path(__file__).resolve().parents[2] / "weights" / "face"
+FACE_MODEL = EMBEDDED / "face"
 VIDEO_SUFFIXES = {".mp4", ".mov", ".m4v", ".webm", ".mkv", ".avi"}
 
 COLUMNS = [

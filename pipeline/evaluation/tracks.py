@@ -17,7 +17,8 @@ import numpy as np
 
 from pipeline.errors import VideoError
 from pipeline.face.measures import face_height, lip_opening
-from pipeline.face.tracker import LANDMARKS, FaceTracker
+from pipeline.face.topology import LANDMARKS_COUNT
+from pipeline.face.tracker import FaceTracker
 
 _FORMAT = "track-1"  # part of the cache's names: change it when tracking changes
 
@@ -95,10 +96,10 @@ class TrackRecorder:
 
     def track(self) -> Track:
         """All frames so far."""
-        empty = np.zeros((LANDMARKS, 3), np.float32)
+        empty = np.zeros((LANDMARKS_COUNT, 3), np.float32)
         landmarks = [empty if points is None else points for points in self._landmarks]
         found = np.array([points is not None for points in self._landmarks], bool)
-        return Track(np.array(landmarks, np.float32).reshape(-1, LANDMARKS, 3), found, self._size)
+        return Track(np.array(landmarks, np.float32).reshape(-1, LANDMARKS_COUNT, 3), found, self._size)
 
     def __enter__(self) -> TrackRecorder:
         return self

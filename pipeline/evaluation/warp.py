@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from pipeline.face.tracker import MESH_POINTS
+from pipeline.face.topology import MESH_POINTS
 
 
 class AffineWarp:
