@@ -218,10 +218,10 @@ def _mixing_matrix(names: tuple[str, ...], channels: int) -> np.ndarray:
     """(len(names), channels) gains. Stereo to mono is the mean; surround keeps the level of its dialogue."""
     if any(name not in _STEREO for name in names) or {"FL", "FR"} - set(names):
         return np.full((len(names), channels), 1 / len(names), np.float32)
-    stereo = np.array([_STEREO[name] for name in names], np.float32)
-    if len(names) > 2:
-        stereo /= np.sqrt((stereo**2).sum(0))
-    return stereo if channels == 2 else stereo.mean(1, keepdims=True)
+    gains = np.array([_STEREO[name] for name in names], np.float32)
+    if channels == 1:
+        gains = gains.mean(1, keepdims=True)
+    return gains / np.sqrt((gains**2).sum(0)) if len(names) > 2 else gains
 
 
 def _frames(container: InputContainer, name: str) -> Iterator[AudioFrame]:
