@@ -57,7 +57,7 @@ def measure(pipeline: ConversationalHeadPipeline, task: Clip, options: SuiteOpti
     truth = track_video(task.path, options.cache)
     first = int(np.argmax(truth.found))
     reader = VideoReader(task.path)
-    portrait = next(islice(reader, first, None))
+    portrait = _even(next(islice(reader, first, None)))
     warp = AffineWarp(portrait, truth.landmarks[first]) if options.warp else None
     clip = pipeline.reenact(portrait, str(task.path), relative=False, **options.pipeline)
     sums: dict[str, list[float]] = {}
@@ -65,10 +65,11 @@ def measure(pipeline: ConversationalHeadPipeline, task: Clip, options: SuiteOpti
     with TrackRecorder() as recorder:
         for index, (frame, real) in enumerate(zip(clip.frames, reader, strict=False)):
             count += 1
+            real = _even(real)
             recorder.add(frame)
             if index <= first or index >= len(truth) or not truth.found[index]:
                 continue
-            box = grown_box(truth.landmarks[index], truth.size)
+            box = grown_box(truth.landmarks[index], (real.shape[1], real.shape[0]))
             figures = _compare(frame, real, box, "") | _compare(portrait, real, box, "still_")
             if warp is not None and index % _WARP_STEP == 0:
                 figures |= _gains(_compare(warp(truth.landmarks[index]), real, box, ""), figures, "warp_")
@@ -105,6 +106,11 @@ def table(rows: list[Row], options: SuiteOptions) -> Table:
         "LMD unaligned; aligned: the mouth's mean taken out. lost: frames whose generated face was not found.",
     ]
     return result
+
+
+def _even(frame: np.ndarray) -> np.ndarray:
+    """The frame without its last row or column if they are odd in number: video has even sides."""
+    return frame[: frame.shape[0] // 2 * 2, : frame.shape[1] // 2 * 2]
 
 
 def _compare(frame: np.ndarray, real: np.ndarray, box: tuple[int, int, int, int], prefix: str) -> dict[str, float]:

@@ -30,6 +30,7 @@ SUITES = {
     "talk": "pipeline.evaluation.talking",
     "silence": "pipeline.evaluation.silence",
     "background": "pipeline.evaluation.backgrounds",
+    "model": "pipeline.evaluation.reconstruction",
 }
 
 

@@ -1,0 +1,56 @@
+"""What `python -m pipeline evaluate` does with its options."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from pipeline.errors import InputError
+from pipeline.evaluation.pairs import evaluate_paths
+from pipeline.evaluation.sheets import PORTRAITS, contact_sheet, portrait_sheet, save_sheet
+from pipeline.evaluation.suites import SuiteOptions, load_pipeline, run_suite
+
+
+def run(options: argparse.Namespace) -> int:
+    """Measure clips against real ones, run a suite on the corpus, or make a contact sheet; returns the exit code.
+
+    Raises:
+        InputError: if the options don't say what to measure, or it cannot be measured.
+    """
+    if options.sheet:
+        return _sheet(options)
+    if options.suite:
+        if options.generated:
+            raise InputError("Give either two clips (or folders) or --suite, not both.")
+        settings = SuiteOptions(options.split, options.only, options.limit, options.cache)
+        table = run_suite(options.suite, options.corpus, settings, options.jobs, progress=_progress)
+    elif options.generated and options.real:
+        table = evaluate_paths(options.generated, options.real, options.lag or 0, options.cache, _progress)
+    else:
+        raise InputError("Give a generated and a real clip (or two folders), or --suite with its name.")
+    print(json.dumps(table.to_dict(), allow_nan=False) if options.json else table.text())
+    return 0
+
+
+def _sheet(options: argparse.Namespace) -> int:
+    if options.generated:
+        folder = Path(options.generated)
+        clips = sorted(folder.glob("*.mp4")) if folder.is_dir() else [folder]
+        if not clips:
+            raise InputError(f"{folder} holds no .mp4 to show.")
+        sheet = contact_sheet((clip.stem, clip) for clip in clips[: options.limit])
+    else:
+        names = (options.only,) if options.only else PORTRAITS[: options.limit]
+        sheet = portrait_sheet(load_pipeline(None), options.corpus, options.split, names, progress=_progress)
+    save_sheet(sheet, options.sheet)
+    report = {"sheet": str(Path(options.sheet).resolve()), "size": [sheet.shape[1], sheet.shape[0]]}
+    print(json.dumps(report) if options.json else f"{options.sheet}: {sheet.shape[1]} x {sheet.shape[0]} pixels")
+    return 0
+
+
+def _progress(stage: str, done: int, total: int) -> None:
+    end = "\n" if done == total else ""
+    if sys.stderr.isatty():
+        print(f"\r{stage}: {done}/{total} ", end=end, file=sys.stderr, flush=True)
