@@ -160,20 +160,24 @@ class VideoWriter:
 
     def _run(self) -> None:
         try:
-            try:
-                while not self._stop.is_set():
-                    try:
-                        frame = self._frames.get(timeout=0.1)
-                    except queue.Empty:
-                        continue
-                    if frame is None:
-                        self._encoder.finish()
-                        return
-                    self._encoder.encode(frame)
-            finally:
-                self._encoder.close()
+            self._encode_all()
         except BaseException as error:  # whatever it is, the caller's thread has to hear of it
             self._failure = error
+        try:
+            self._encoder.close()
+        except BaseException as error:
+            self._failure = self._failure or error
+
+    def _encode_all(self) -> None:
+        while not self._stop.is_set():
+            try:
+                frame = self._frames.get(timeout=0.1)
+            except queue.Empty:
+                continue
+            if frame is None:
+                self._encoder.finish()
+                return
+            self._encoder.encode(frame)
 
     def _discard(self) -> None:
         with contextlib.suppress(OSError):
@@ -216,7 +220,8 @@ class _Encoder:
     ) -> None:
         import av
 
-        path.touch(exist_ok=False)
+        with open(path, "xb") as file:
+            file.write(bytes(4096))  # a disk that is full already is told now, not after rendering
         self._container: OutputContainer = av.open(
             f"file:{path.absolute()}", "w", format="mp4", options={"movflags": "faststart"}
         )
