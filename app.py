@@ -1,0 +1,374 @@
+"""The page and its HTTP interface: a portrait and what moves it in, a clip out.
+
+Every mode is a function with a typed, documented signature (`talk`, `reenact`), which serves three callers:
+the page, which shows its progress as it goes; `gradio_client`, which gets the clip alone; and MCP tools.
+"""
+
+from __future__ import annotations
+
+import functools
+import html
+import importlib.util
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+# Gradio reads these when it is imported; nothing here may call home.
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+# Uploads and clips go to a folder of this process, so that none outlives it.
+os.environ.setdefault("GRADIO_TEMP_DIR", os.path.join(tempfile.gettempdir(), f"tete-a-tete-page-{os.getpid()}"))
+
+import gradio as gr
+
+from app_jobs import Moment, Start, Studio, log
+from app_look import (
+    EMPTY_CARD,
+    HEADER,
+    STOPPED_CARD,
+    footer,
+    progress_card,
+    refusal_card,
+    result_card,
+    stage_title,
+    theme,
+)
+from pipeline.errors import InputError
+
+ROOT = Path(__file__).resolve().parent
+EXAMPLES = ROOT / "examples"
+WORKERS = int(os.environ.get("TETE_WORKERS", "1"))
+QUEUE = int(os.environ.get("TETE_QUEUE", "20"))
+MAX_UPLOAD = os.environ.get("TETE_MAX_UPLOAD", "200mb")
+KEEP_SECONDS = int(os.environ.get("TETE_KEEP_SECONDS", "1800"))
+"""How long an upload or a clip stays on the server, so that it can be played and downloaded."""
+
+SIZE_LIMITS = 64, 2048
+SIZES = [("As the portrait", 0), ("256 px", 256), ("512 px", 512), ("768 px", 768), ("1024 px", 1024)]
+NO_PROMISE = "Something went wrong on our side; please try once more, or with another file."
+
+
+class PortraitInput(gr.Image):
+    """An image input that hands on the file as it came: reading it, and refusing it, is the pipeline's job."""
+
+    is_template = True  # the browser's part is Image's
+
+    def preprocess(self, payload: Any) -> str | None:
+        return None if payload is None else payload.path
+
+
+class SizeInput(gr.Dropdown):
+    """A choice of sizes on the page, and any whole number over HTTP, where Gradio would ask for one of the choices."""
+
+    is_template = True
+
+    def api_info(self) -> dict[str, Any]:
+        return {"type": "integer", "description": "pixels; 0 is the portrait's own size"}
+
+    def preprocess(self, payload: Any) -> int:
+        return checked_size(payload)
+
+
+# What callers may ask for. Each checks its inputs and returns how to start; the names and types are the API's.
+
+
+def talk(
+    portrait: str | None,
+    audio: str | None,
+    seed: int = 0,
+    expression_scale: float = 1.0,
+    motion_scale: float = 1.0,
+    size: int = 0,
+    consent: bool = False,
+) -> Start:
+    """Make a portrait speak a recording: lips, blinks, gaze and head follow the voice.
+
+    Args:
+        portrait: a picture with one face, at least 60 pixels across; the largest face is used.
+        audio: speech in any common sound file; the clip is as long as it.
+        seed: varies blinks and head movement; the same seed gives the same clip.
+        expression_scale: strength of the face's movement, 0 to 2; 1 is natural.
+        motion_scale: strength of the head's movement, 0 to 2; 1 is natural.
+        size: longer side of the clip in pixels, 64 to 2048; 0 keeps the portrait's size.
+        consent: true if you may use this face and voice; refused otherwise.
+
+    Returns:
+        The clip: an MP4 file (H.264 and AAC) that carries the recording as its sound.
+    """
+    require(portrait, "Add a portrait first: a picture with one clear face.")
+    require(audio, "Add a voice first: upload a recording or use the microphone.")
+    require(consent, 'Please confirm "I may use this face and voice" (consent) before making a clip.')
+    return lambda pipe, progress: pipe.talk(
+        portrait,
+        audio,
+        seed=int(seed or 0),
+        expression_scale=expression_scale,
+        motion_scale=motion_scale,
+        size=size or None,
+        progress=progress,
+    )
+
+
+def reenact(
+    portrait: str | None,
+    video: str | None,
+    relative: bool = True,
+    size: int = 0,
+    consent: bool = False,
+) -> Start:
+    """Make a portrait follow the face of a driving video: its expression, gaze and head movement.
+
+    Args:
+        portrait: a picture with one face, at least 60 pixels across; the largest face is used.
+        video: a video with one face in view; the clip is as long as it and carries its sound.
+        relative: true moves the portrait from its own expression by what changes in the video, which keeps
+            its identity; false takes the video's expression as it is, for a video of the same person.
+        size: longer side of the clip in pixels, 64 to 2048; 0 keeps the portrait's size.
+        consent: true if you may use this face and this video; refused otherwise.
+
+    Returns:
+        The clip: an MP4 file (H.264 and AAC).
+    """
+    require(portrait, "Add a portrait first: a picture with one clear face.")
+    require(video, "Add a driving video first: a clip of one face in view.")
+    require(consent, 'Please confirm "I may use this face and video" (consent) before making a clip.')
+    return lambda pipe, progress: pipe.reenact(portrait, video, relative=relative, size=size or None, progress=progress)
+
+
+def checked_size(size: Any) -> int:
+    """Raises: gr.Error: if `size` is neither 0 nor a whole number within `SIZE_LIMITS`."""
+    low, high = SIZE_LIMITS
+    if isinstance(size, int) and (size == 0 or low <= size <= high):
+        return size
+    raise gr.Error(f"Size must be 0 or from {low} to {high} pixels.", print_exception=False)
+
+
+def require(value: object, sentence: str) -> None:
+    """Raises: InputError: with `sentence`, if `value` is missing or false."""
+    if not value:
+        raise InputError(sentence)
+
+
+# The two ways to run them.
+
+
+def sentence_of(error: Exception) -> str:
+    """What to tell the visitor of `error`; what is no fault of theirs is logged, not shown."""
+    if isinstance(error, InputError):
+        return str(error)
+    log.error("a job failed", exc_info=error)
+    return NO_PROMISE
+
+
+def for_clients(studio: Studio, request: Callable[..., Start]) -> Callable[..., AsyncIterator[str | None]]:
+    """`request` as an HTTP endpoint: the clip's path last, None while it is being made (so it can be stopped)."""
+
+    @functools.wraps(request)
+    async def endpoint(*values: Any, **named: Any) -> AsyncIterator[str | None]:
+        report = gr.Progress()
+        try:
+            async for moment in studio.render(request(*values, **named), file_name(request)):
+                if isinstance(moment, Moment):
+                    report((moment.done, moment.total or None), desc=stage_title(moment.stage), unit="frames")
+                    yield None
+                else:
+                    yield str(moment.path)
+        except Exception as error:
+            raise gr.Error(sentence_of(error), print_exception=False) from error
+
+    return endpoint
+
+
+def for_page(studio: Studio, request: Callable[..., Start]) -> Callable[..., AsyncIterator[tuple]]:
+    """`request` for the page: values for its stage, clip, download, start and stop (see `Stage.outputs`)."""
+
+    @functools.wraps(request)
+    async def listener(*values: Any, **named: Any) -> AsyncIterator[tuple]:
+        try:
+            async for moment in studio.render(request(*values, **named), file_name(request)):
+                if isinstance(moment, Moment):
+                    yield (progress_card(moment), gr.skip(), gr.skip(), *running(True))
+                else:
+                    path = str(moment.path)
+                    video = gr.Video(path, visible=True)
+                    yield (result_card(moment), video, gr.DownloadButton(value=path, visible=True), *running(False))
+        except Exception as error:
+            sentence = html.escape(sentence_of(error), quote=False)
+            yield (refusal_card(sentence), gr.skip(), gr.skip(), *running(False))
+            raise gr.Error(sentence, title="This did not work", print_exception=False) from error
+
+    return listener
+
+
+def no_clip() -> tuple:
+    """Neither video nor download."""
+    return gr.Video(None, visible=False), gr.DownloadButton(visible=False)
+
+
+def file_name(request: Callable[..., Start]) -> str:
+    return f"tete-a-tete-{request.__name__}"
+
+
+def running(busy: bool) -> tuple:
+    """The start and stop buttons: one at a time."""
+    return gr.Button(visible=not busy), gr.Button(visible=busy)
+
+
+# The page.
+
+
+class Stage:
+    """Where every mode's clip appears: its progress, the video and its download."""
+
+    def __init__(self) -> None:
+        self.video = gr.Video(visible=False, autoplay=True, buttons=[], show_label=False, elem_id="clip", height="auto")
+        self.card = gr.HTML(EMPTY_CARD, elem_id="stage")
+        self.download = gr.DownloadButton("Download the clip", visible=False, elem_id="download")
+
+
+def add_mode(studio: Studio, stage: Stage, request: Callable[..., Start], inputs: list[Any], label: str) -> None:
+    """The consent box has been placed: add start and stop buttons that run `request`, and its public endpoint."""
+    name = request.__name__
+    make = gr.Button(label, variant="primary", size="lg", elem_id=f"make-{name}")
+    stop = gr.Button("Stop", variant="stop", size="lg", visible=False, elem_id=f"stop-{name}")
+    outputs = [stage.card, stage.video, stage.download, make, stop]
+    quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+    # The studio keeps the queue, because it can tell each visitor of their place; Gradio's would hold them silently.
+    shared: dict[str, Any] = {"concurrency_id": "clips", "concurrency_limit": None}
+
+    begun = make.click(lambda: (progress_card(Moment()), *no_clip(), *running(True)), None, outputs, **quiet)
+    work = begun.then(
+        for_page(studio, request),
+        inputs,
+        outputs,
+        show_progress="hidden",
+        api_name=f"page_{name}",
+        api_visibility="private",
+        **shared,
+    )
+    work.failure(lambda: running(False), None, [make, stop], **quiet)
+    stop.click(lambda: (STOPPED_CARD, *no_clip(), *running(False)), None, outputs, cancels=[work], **quiet)
+    gr.Button(visible=False).click(
+        for_clients(studio, request), inputs, gr.Video(visible=False, label="clip"), api_name=name, **shared
+    )
+
+
+def example_files(folder: str, suffixes: set[str]) -> list[Path]:
+    return sorted(p for p in (EXAMPLES / folder).glob("*") if p.suffix.lower() in suffixes)
+
+
+def add_examples(target: Any, files: list[Path], label: str, named: bool) -> None:
+    """A row of examples that fill `target` when clicked: pictures, or names."""
+    if not files:
+        return
+    shown = gr.Dataset(
+        components=[gr.Textbox(visible=False) if named else target],
+        samples=[[p.stem.split("_")[0].capitalize() if named else str(p)] for p in files],
+        label=label,
+        type="index",
+        elem_classes="examples",
+    )
+    # A path, not what Gradio made of it at the start: that copy expires like an upload.
+    shown.click(
+        lambda index: str(files[index]), shown, target, show_progress="hidden", queue=False, api_visibility="private"
+    )
+
+
+def talk_tab(studio: Studio, stage: Stage, portrait: gr.Image) -> None:
+    with gr.Tab("Speak", id="talk"):
+        audio = gr.Audio(type="filepath", sources=["upload", "microphone"], label="Voice", buttons=[], elem_id="voice")
+        add_examples(audio, example_files("speech", {".wav", ".flac", ".ogg", ".mp3"}), "Example voices", named=True)
+        with gr.Accordion("Options", open=False):
+            expression = gr.Slider(0, 2, 1, step=0.05, label="Expression", info="How much the face moves")
+            motion = gr.Slider(0, 2, 1, step=0.05, label="Head movement", info="How much the head moves")
+            with gr.Row():
+                size = SizeInput(SIZES, value=0, label="Size", min_width=120)
+                seed = gr.Number(0, precision=0, minimum=0, maximum=2**31 - 1, label="Seed", min_width=120)
+        consent = gr.Checkbox(False, label="I may use this face and voice", elem_id="consent-talk")
+        add_mode(studio, stage, talk, [portrait, audio, seed, expression, motion, size, consent], "Make it speak")
+
+
+def reenact_tab(studio: Studio, stage: Stage, portrait: gr.Image) -> None:
+    with gr.Tab("Follow a video", id="reenact"):
+        video = gr.Video(sources=["upload", "webcam"], label="Driving video", buttons=[], elem_id="driving", height=220)
+        add_examples(video, example_files("driving", {".mp4", ".webm", ".mov"}), "Example videos", named=True)
+        with gr.Accordion("Options", open=False):
+            relative = gr.Checkbox(True, label="Keep the portrait's own face at rest", info="Off: same person")
+            size = SizeInput(SIZES, value=0, label="Size", min_width=120)
+        consent = gr.Checkbox(False, label="I may use this face and video", elem_id="consent-reenact")
+        add_mode(studio, stage, reenact, [portrait, video, relative, size, consent], "Make it follow")
+
+
+def build_app(factory: Callable[[], Any], workers: int = WORKERS, places: int = QUEUE) -> tuple[gr.Blocks, Studio]:
+    """The page around the pipeline that `factory` makes.
+
+    Args:
+        factory: returns a `ConversationalHeadPipeline`, or what has its `talk` and `reenact`.
+        workers: clips made at once.
+        places: how many more may wait; further ones are refused.
+
+    Returns:
+        the page, to launch with `launch_options()`, and its studio, to warm and to close.
+    """
+    studio = Studio(factory, workers, places)
+    with gr.Blocks(
+        title="Tête-à-tête",
+        analytics_enabled=False,
+        fill_width=True,
+        delete_cache=(min(60, KEEP_SECONDS), KEEP_SECONDS),
+    ) as page:
+        gr.HTML(HEADER)
+        with gr.Row(elem_id="desk", equal_height=False):
+            with gr.Column(scale=5, min_width=300, elem_id="inputs"):
+                portrait = PortraitInput(
+                    type="filepath", sources=["upload", "webcam", "clipboard"], label="Portrait", height=230,
+                    buttons=[], elem_id="portrait",
+                )  # fmt: skip
+                pictures = example_files("portraits", {".png", ".jpg", ".jpeg", ".webp"})
+                add_examples(portrait, pictures, "Example portraits", named=False)
+                modes = gr.Tabs(elem_id="modes")
+            with gr.Column(scale=6, min_width=300, elem_id="result"):
+                stage = Stage()
+        with modes:
+            talk_tab(studio, stage, portrait)
+            reenact_tab(studio, stage, portrait)
+        gr.HTML(footer(KEEP_SECONDS))
+    page.queue(max_size=workers + places)
+    return page, studio
+
+
+def launch_options() -> dict[str, Any]:
+    """What `launch` needs for the look, the limits and the privacy that the page promises."""
+    return {
+        "theme": theme(),
+        "css_paths": [ROOT / "app.css"],
+        "footer_links": ["api", "settings"],
+        "run_history": False,
+        "enable_monitoring": False,
+        "ssr_mode": False,
+        "max_file_size": MAX_UPLOAD,
+        "allowed_paths": [str(EXAMPLES)],
+        "mcp_server": importlib.util.find_spec("mcp") is not None,
+    }
+
+
+def main() -> None:
+    def load() -> Any:
+        from pipeline import ConversationalHeadPipeline
+
+        return ConversationalHeadPipeline.from_pretrained()
+
+    page, studio = build_app(load)
+    studio.warm()
+    try:
+        page.launch(**launch_options())
+    finally:
+        studio.close()
+        shutil.rmtree(os.environ["GRADIO_TEMP_DIR"], ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
