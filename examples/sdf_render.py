@@ -34,6 +34,9 @@ from sdf_maths import FAST, noise, step
 
 RGB = tuple[float, float, float]
 
+_CAMERA_Y, _CAMERA_Z = -0.22, 9.0
+_HALF_VIEW = 0.205  # tangent of half the angle of view
+
 
 class Look(NamedTuple):
     """Colours in linear light (0 to 1), the head's turn in radians, and which extras are painted on."""
@@ -322,7 +325,7 @@ def _render(image, depth, samples, h, look):
     cr, sr = math.cos(look.roll), math.sin(look.roll)
     kx, ky, kz = _unit(look.key_x, look.key_y, 0.72)
     key = _turn(kx, ky, kz, cy, sy, cp, sp, cr, sr)
-    ox, oy, oz = _turn(0.0, -0.22, 9.0, cy, sy, cp, sp, cr, sr)
+    ox, oy, oz = _turn(0.0, _CAMERA_Y, _CAMERA_Z, cy, sy, cp, sp, cr, sr)
     for row in range(side):
         for column in range(side):
             r, g, b, far = 0.0, 0.0, 0.0, 0.0
@@ -330,7 +333,7 @@ def _render(image, depth, samples, h, look):
                 for j in range(samples):
                     px = (column + (j + 0.5) / samples) / side * 2.0 - 1.0
                     py = 1.0 - (row + (i + 0.5) / samples) / side * 2.0
-                    vx, vy, vz = _unit(px * 0.205, py * 0.205, -1.0)
+                    vx, vy, vz = _unit(px * _HALF_VIEW, py * _HALF_VIEW, -1.0)
                     vx, vy, vz = _turn(vx, vy, vz, cy, sy, cp, sp, cr, sr)
                     t, what = 6.5, NOTHING
                     for _ in range(140):
@@ -369,3 +372,13 @@ def render(head: Head, look: Look, side: int, samples: int = 2) -> tuple[np.ndar
     depth = np.zeros((side, side), np.float32)
     _render(image, depth, samples, head, look)
     return image, depth
+
+
+def project(point: RGB, look: Look, side: int) -> tuple[float, float]:
+    """Where a point of the head, in head units, lies in the picture: x right, y down, in pixels."""
+    x, y, z = point
+    x, z = math.cos(look.yaw) * x + math.sin(look.yaw) * z, -math.sin(look.yaw) * x + math.cos(look.yaw) * z
+    y, z = math.cos(look.pitch) * y - math.sin(look.pitch) * z, math.sin(look.pitch) * y + math.cos(look.pitch) * z
+    x, y = math.cos(look.roll) * x - math.sin(look.roll) * y, math.sin(look.roll) * x + math.cos(look.roll) * y
+    scale = side / 2 / (_HALF_VIEW * (_CAMERA_Z - z))
+    return side / 2 + scale * x, side / 2 - scale * (y - _CAMERA_Y)
