@@ -1,30 +1,45 @@
 """The embedded renderer: the portrait is the texture of a mesh that β and p move (Lv 2022 §3.2: sample, never invent).
 
 Mesh and surroundings are rasterised with depth into one sampling map; the foreground is sampled through it and laid
-over the background plate. Everything happens in the portrait's own pixels, within a window around the head, so there
-is no crop to paste back and no seam.
+over the background plate; small networks then supply what the portrait does not show of mouth and eyes. Everything
+happens in the portrait's own pixels, within a window around the head: there is no crop to paste back, and no seam.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import cv2
 import numpy as np
 
+from pipeline.coefficients import Coefficients
+from pipeline.face.morphable import placement
 from pipeline.face.portrait import Portrait
+from pipeline.hub import Weights
 from pipeline.postprocess.fusion import Layers, fuse
+from pipeline.renderers.patch_painter import Drawn, PatchNetworks, PatchPainter
 from pipeline.renderers.raster import rasterise
 from pipeline.renderers.scene import Scene
 from pipeline.renderers.surroundings import Surroundings
 
 _FAR = np.float32(1e9)
+_BATCH = 8
 
 
 class MeshRenderer:
-    """Draws one portrait. Not for use by two threads at once: buffers are kept between frames."""
+    """Draws one portrait. Not for use by two threads at once: buffers are kept between frames.
 
-    def __init__(self, portrait: Portrait, surroundings: Surroundings) -> None:
+    Args:
+        portrait: what to draw.
+        surroundings: how hair, neck and shoulders follow.
+        networks: corrections of mouth and eyes; None draws the mesh alone.
+    """
+
+    def __init__(self, portrait: Portrait, surroundings: Surroundings, networks: PatchNetworks | None = None) -> None:
         self.portrait = portrait
         self.scene = Scene(portrait, surroundings)
+        own = placement(portrait.coefficients.pose[0], portrait.coefficients.crop[0], portrait.size)
+        self._painter = None if networks is None else PatchPainter(portrait, self.scene.unposed, own, networks)
         self._layers = Layers(portrait.image, portrait.alpha)
         self._window = self._find_window()
         x0, y0, x1, y1 = self._window
@@ -33,10 +48,29 @@ class MeshRenderer:
         self._rest = (columns, rows)
         self._map = (np.empty(shape, np.float32), np.empty(shape, np.float32), np.empty(shape, np.float32))
 
-    def render(self, expression: np.ndarray, pose: np.ndarray, crop: np.ndarray) -> np.ndarray:
-        """One frame (H, W, 3) uint8 for β (64,), p (6,) and c (3,)."""
+    @staticmethod
+    def load(weights: Weights, portrait: Portrait) -> MeshRenderer:
+        """A renderer for `portrait` with the components `mesh` and `patches` of `weights`.
+
+        Raises:
+            WeightsError: if they cannot be read.
+        """
+        surroundings = Surroundings.load(weights.component("mesh"))
+        return MeshRenderer(portrait, surroundings, PatchNetworks.load(weights.component("patches")))
+
+    def render(self, coefficients: Coefficients) -> Iterator[np.ndarray]:
+        """Frames (H, W, 3) uint8 RGB of T frames' coefficients, in batches of 8 inside."""
+        for first in range(0, len(coefficients), _BATCH):
+            part = coefficients[first : first + _BATCH]
+            batch = [self._draw(*row) for row in zip(part.expression, part.pose, part.crop, strict=True)]
+            if self._painter is not None:
+                self._painter.paint(batch)
+            for drawn in batch:
+                yield drawn.frame
+
+    def _draw(self, expression: np.ndarray, pose: np.ndarray, crop: np.ndarray) -> Drawn:
         x0, y0, x1, y1 = self._window
-        target, depth = self.scene.place(expression, pose, crop)
+        target, depth, placed = self.scene.place(expression, pose, crop)
         map_x, map_y, nearest = self._map
         map_x[:], map_y[:] = self._rest
         nearest.fill(_FAR)
@@ -44,7 +78,7 @@ class MeshRenderer:
         moved = cv2.remap(self._layers.foreground, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         frame = self.portrait.image.copy()
         fuse(moved, self._layers.plate[y0:y1, x0:x1], frame[y0:y1, x0:x1])
-        return frame
+        return Drawn(frame, target, placed)
 
     def _find_window(self) -> tuple[int, int, int, int]:
         """The part of the picture that the mesh can reach: its outermost ring stays where it is."""

@@ -17,6 +17,7 @@ from pipeline.renderers.surroundings import RAYS, Surroundings
 _EYES = ((topology.RIGHT_EYE, topology.RIGHT_IRIS), (topology.LEFT_EYE, topology.LEFT_IRIS))
 _EYE_MARGIN = 1.5  # the eyeball's layer reaches behind the lids, for lids that open wider than the portrait's
 _EYE_INSET = 0.86  # and samples the white inside the rim, not the lashes on it
+Placement = tuple[np.ndarray, float, np.ndarray]
 _BEHIND = 0.04  # depth of the eyeballs and the mouth's inside behind the lids and lips, in face heights
 
 
@@ -26,12 +27,13 @@ class Scene:
     Attributes:
         source: (N, 2) float32, where each vertex is in the portrait.
         triangles: (M, 3) int32.
+        unposed: (478, 3) the portrait's vertices with the pose taken out, in face heights.
     """
 
     def __init__(self, portrait: Portrait, surroundings: Surroundings) -> None:
         self.portrait = portrait
         self._surroundings = surroundings
-        self._unposed = portrait.unposed()
+        self.unposed = portrait.unposed()
         own = portrait.coefficients
         self._rotation, self._scale, self._shift = placement(own.pose[0], own.crop[0], portrait.size)
         flat = portrait.landmarks[:, :2].astype(np.float64)
@@ -53,8 +55,10 @@ class Scene:
         self.source = np.concatenate(sources).astype(np.float32)
         self.triangles = np.concatenate(triangles).astype(np.int32)
 
-    def place(self, expression: np.ndarray, pose: np.ndarray, crop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Where the vertices go: (N, 2) float32 target pixels and (N,) float32 depth in pixels.
+    def place(
+        self, expression: np.ndarray, pose: np.ndarray, crop: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, Placement]:
+        """Where the vertices go: (N, 2) float32 target pixels, (N,) float32 depth in pixels, and the head's placement.
 
         Args:
             expression: (64,) β.
@@ -64,8 +68,8 @@ class Scene:
         portrait = self.portrait
         rotation, scale, shift = placement(pose.astype(np.float64), crop.astype(np.float64), portrait.size)
         change = portrait.model.offsets(expression.astype(np.float64) - portrait.coefficients.expression[0])
-        posed = scale * (self._unposed + change) @ rotation.T + shift
-        rigid = scale * self._unposed @ rotation.T + shift
+        posed = scale * (self.unposed + change) @ rotation.T + shift
+        rigid = scale * self.unposed @ rotation.T + shift
         rings, ring_depth = self._place_rings(rotation, scale, shift, posed, rigid)
         targets, depths = [posed[:, :2], rings], [posed[:, 2], ring_depth]
         behind = _BEHIND * scale
@@ -79,7 +83,7 @@ class Scene:
             depths.append(np.full(len(points), rigid[eye, 2].mean() + behind))
         target = np.concatenate(targets).astype(np.float32)
         depth = np.concatenate(depths).astype(np.float32)
-        return target, depth
+        return target, depth, (rotation, scale, shift)
 
     def _planar(self, rotation: np.ndarray, scale: float) -> np.ndarray:
         """(2, 2) how a flat piece of the portrait facing the viewer turns and shrinks."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,7 @@ class Surroundings:
         """Triangles between the face's outline and the rings, whose points are numbered from `first` on."""
         inner = [topology.OUTLINE, *(first + RAYS * r + np.arange(RAYS) for r in range(rings))]
         faces = []
-        for a, b in zip(inner[:-1], inner[1:], strict=True):
+        for a, b in pairwise(inner):
             a2, b2 = np.roll(a, -1), np.roll(b, -1)
             faces += [np.stack([a, b, a2], 1), np.stack([a2, b, b2], 1)]
         return np.concatenate(faces).astype(np.int32)

@@ -1,0 +1,211 @@
+"""The command line: `python -m pipeline COMMAND`.
+
+Exit codes: 0 done, 2 bad input (one sentence on stderr), 130 interrupted. An output file exists only if it is whole.
+By using talk or reenact you state that you may use the face and the voice that you give; clips are marked as
+AI-generated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import InputError, OutputError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.run(options) or 0
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m pipeline", description="Conversational heads from one portrait.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    talk = _command(commands, "talk", _talk, "the portrait says what is heard")
+    talk.add_argument("portrait", metavar="PORTRAIT", help="picture with a face")
+    talk.add_argument("audio", metavar="AUDIO", help="sound or video file")
+    _add_making(talk)
+    talk.add_argument("--seed", type=int, default=0, help="chooses blinks, gaze and head motion (default 0)")
+
+    reenact = _command(commands, "reenact", _reenact, "the portrait moves as a face in a video does")
+    reenact.add_argument("portrait", metavar="PORTRAIT", help="picture with a face")
+    reenact.add_argument("video", metavar="VIDEO", help="driving video")
+    _add_making(reenact)
+    reenact.add_argument(
+        "--absolute", action="store_true", help="take over placement too: for the same person in the same framing"
+    )
+
+    evaluate = _command(commands, "evaluate", _evaluate, "measure generated clips against real ones")
+    evaluate.add_argument("generated", nargs="?", metavar="GENERATED", help="a clip or a folder of clips")
+    evaluate.add_argument("real", nargs="?", metavar="REAL", help="the real clip, or a folder with the same names")
+    evaluate.add_argument(
+        "--suite", choices=("reenact", "talk", "silence", "background", "model"), help="on the corpus"
+    )
+    evaluate.add_argument("--corpus", default="../shared/corpus", help="folder of the corpus (default %(default)s)")
+    evaluate.add_argument("--split", default="val", choices=("val", "train", "all"))
+    evaluate.add_argument("--only", default="", metavar="TEXT", help="only clips whose name holds this")
+    evaluate.add_argument("--limit", type=int, help="at most so many clips")
+    evaluate.add_argument("--jobs", type=int, default=1, help="clips measured at once")
+    evaluate.add_argument("--cache", help="a folder that keeps tracks of real clips")
+    evaluate.add_argument("--sheet", metavar="FILE.png", help="a contact sheet of portraits talking instead of figures")
+    evaluate.add_argument("--lag", type=int, help="frames by which the real picture is later than its sound")
+    evaluate.add_argument("--json", action="store_true", help="one JSON object on stdout")
+
+    bench = _command(commands, "bench", _bench, "time each stage on this machine")
+    bench.add_argument("--sizes", type=int, nargs="+", default=[256, 512, 1024])
+    bench.add_argument("--seconds", type=float, default=5.0, help="of sound (default 5)")
+    bench.add_argument("--json", action="store_true", help="one JSON object on stdout")
+
+    train = _command(commands, "train", _train, "learn one component from the corpus")
+    train.add_argument("component", choices=("morphable", "surroundings", "patches", "talking", "liveliness"))
+    train.add_argument("--corpus", default="../shared/corpus", help="folder of the corpus (default %(default)s)")
+    train.add_argument("--output", help="folder to write (default: the component's in weights/)")
+    train.add_argument("--cache", default="cache", help="folder for tracks and other steps (default %(default)s)")
+    train.add_argument("--minutes", type=float, default=40, help="how long to train what is trained by time")
+
+    verify = _command(commands, "verify", _verify, "tell whether a file carries our mark")
+    verify.add_argument("file", metavar="FILE")
+    verify.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    return parser
+
+
+def _command(commands: Any, name: str, run: Callable[[argparse.Namespace], int | None], text: str) -> Any:
+    parser = commands.add_parser(name, help=text, description=text.capitalize() + ".", epilog=__doc__.split("\n\n")[1])
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_making(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-o", "--output", required=True, metavar="OUT.mp4", help="the clip to write")
+    parser.add_argument("--weights", help="folder or Hub repository (default: embedded)")
+    parser.add_argument("--renderer", default="mesh", choices=("mesh",))
+    parser.add_argument("--size", type=int, help="pixels of the longer side (default: the picture's own, up to 1920)")
+    parser.add_argument("--expression-scale", type=float, default=1.0, metavar="0..2")
+    parser.add_argument("--motion-scale", type=float, default=1.0, metavar="0..2")
+    parser.add_argument("--coefficients", metavar="FILE", help="write the coefficients too, as safetensors")
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+
+
+def _talk(options: argparse.Namespace) -> None:
+    _make(
+        options,
+        lambda pipe, common: pipe.talk(options.portrait, options.audio, seed=options.seed, **common),
+    )
+
+
+def _reenact(options: argparse.Namespace) -> None:
+    _make(
+        options,
+        lambda pipe, common: pipe.reenact(options.portrait, options.video, relative=not options.absolute, **common),
+    )
+
+
+def _make(options: argparse.Namespace, start: Callable[[Any, dict[str, Any]], Any]) -> None:
+    from pipeline.conversation import ConversationalHeadPipeline
+    from pipeline.video.writer import check_output
+
+    begun = time.perf_counter()
+    check_output(options.output)
+    progress = _Progress()
+    pipe = ConversationalHeadPipeline.from_pretrained(options.weights)
+    clip = start(
+        pipe,
+        {
+            "expression_scale": options.expression_scale,
+            "motion_scale": options.motion_scale,
+            "size": options.size,
+            "renderer": options.renderer,
+            "progress": progress,
+        },
+    )
+    clip.save(options.output)
+    progress.close()
+    if options.coefficients:
+        _save_coefficients(clip, options.coefficients)
+    seconds = time.perf_counter() - begun
+    for warning in clip.warnings:
+        print(f"note: {warning}", file=sys.stderr)
+    result = {
+        "output": str(Path(options.output).resolve()),
+        "frames": len(clip.coefficients),
+        "size": list(clip.size),
+        "seconds": round(seconds, 3),
+        "warnings": clip.warnings,
+        "settings": clip.settings,
+    }
+    print(json.dumps(result) if options.json else f"{options.output}: {result['frames']} frames in {seconds:.1f} s")
+
+
+def _save_coefficients(clip: Any, path: str) -> None:
+    try:
+        clip.coefficients.save(path)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written ({error.strerror or error}); choose another place.") from error
+
+
+class _Progress:
+    """One line on stderr that is written over; nothing where stderr is not a terminal."""
+
+    def __init__(self) -> None:
+        self._shown = 0.0
+        self._active = sys.stderr.isatty()
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        if self._active and (now - self._shown > 0.1 or done == total):
+            self._shown = now
+            print(f"\r{stage}: {done}/{total or '?'} ", end="", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        if self._active:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
+
+
+def _evaluate(options: argparse.Namespace) -> int | None:
+    from pipeline.evaluation import command
+
+    return command.run(options)
+
+
+def _bench(options: argparse.Namespace) -> None:
+    from pipeline import bench
+
+    report = bench.run(options.sizes, options.seconds)
+    print(json.dumps(report.to_dict()) if options.json else report.text())
+
+
+def _train(options: argparse.Namespace) -> None:
+    from importlib import import_module
+
+    from pipeline.hub import EMBEDDED
+
+    folders = {"morphable": "face", "surroundings": "mesh"}
+    output = Path(options.output or EMBEDDED / folders.get(options.component, options.component))
+    module = import_module(f"pipeline.training.{options.component}")
+    module.main(Path(options.corpus), output, cache=Path(options.cache), minutes=options.minutes)
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from pipeline.provenance import read_mark
+
+    mark = read_mark(options.file)
+    found = mark is not None
+    if options.json:
+        print(json.dumps({"marked": found, "mark": None if mark is None else vars(mark)}))
+    else:
+        print(f"{options.file}: {'AI-generated: ' + str(mark) if found else 'carries no mark of ours'}")
+    return 0

@@ -1,0 +1,263 @@
+"""ConversationalHeadPipeline: the one object that the page, the command line and programs use."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.clip import HeadClip, Progress
+from pipeline.clock import SAMPLE_RATE, frame_count
+from pipeline.coefficients import Coefficients
+from pipeline.errors import InputError
+from pipeline.face.morphable import MorphableModel
+from pipeline.face.portrait import Portrait
+from pipeline.hub import Weights, find_weights
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from pipeline.drivers.talking import TalkingDriver
+    from pipeline.face.tracker import FaceTracker
+    from pipeline.renderers.mesh import MeshRenderer
+
+    Picture = str | os.PathLike[str] | np.ndarray | Image
+
+LONGEST_SIDE = 1920
+_LEAST_SIDE, _MOST_SIDE = 64, 4096
+RENDERERS = ("mesh",)
+
+
+class ConversationalHeadPipeline:
+    """From one portrait and sound (or a driving video) to a clip of that head.
+
+    Components are loaded when first needed and then shared; the object may be used by several threads.
+    """
+
+    def __init__(self, weights: Weights) -> None:
+        self.weights = weights
+        self._local = threading.local()
+        self._loading = threading.RLock()
+
+    @classmethod
+    def from_pretrained(
+        cls, source: str | os.PathLike[str] | None = None, revision: str | None = None
+    ) -> ConversationalHeadPipeline:
+        """Use the weights of a folder, of "owner/repo" on the Hub, or (None) the embedded ones.
+
+        Raises:
+            WeightsError: if they cannot be found or read.
+        """
+        return cls(find_weights(source, revision))
+
+    @cached_property
+    def model(self) -> MorphableModel:
+        """The morphable model that all coefficients belong to."""
+        return MorphableModel.load(self.weights.component("face"))
+
+    @cached_property
+    def driver(self) -> TalkingDriver:
+        """The talking driver."""
+        from pipeline.drivers.talking import TalkingDriver
+
+        with self._loading:
+            return TalkingDriver.from_pretrained(self.weights.component("talking"))
+
+    def warm_up(self) -> None:
+        """Load everything and run it once, so that the first clip is not the slow one."""
+        from pipeline.renderers.mesh import MeshRenderer
+
+        grey = np.full((64, 64, 3), 128, np.uint8)
+        self._tracker().find(grey)
+        model = self.model
+        points = (model.mean * 40 + (32, 32, 0)).astype(np.float32)
+        portrait = Portrait.fit(grey, points, np.ones(grey.shape[:2], np.float32), model)
+        renderer = MeshRenderer.load(self.weights, portrait)
+        for part in self.driver(np.zeros(SAMPLE_RATE, np.float32), portrait.coefficients):
+            next(renderer.render(part))
+
+    def portrait(self, image: Picture, size: int | None = None) -> Portrait:
+        """Read, check, track, cut out and fit a portrait.
+
+        Args:
+            image: a file, a (H, W, 3) uint8 RGB array or a PIL image.
+            size: pixels of the longer side of the result; None keeps the picture's own, up to 1920.
+
+        Raises:
+            PortraitError: if the picture cannot be read or holds no usable face.
+            InputError: if `size` is out of range.
+        """
+        from pipeline.face.checks import check_portrait
+        from pipeline.face.image import read_image
+        from pipeline.face.segmentation import person_alpha
+
+        _check_range("size", size, _LEAST_SIDE, _MOST_SIDE)
+        pixels, note = _at_size(read_image(image), size)
+        check = check_portrait(pixels, self._tracker().find(pixels))
+        landmarks = check.face.landmarks
+        alpha = person_alpha(pixels, landmarks)
+        return Portrait.fit(pixels, landmarks, alpha, self.model, warnings=(*note, *check.warnings))
+
+    def talk(
+        self,
+        portrait: Picture | Portrait,
+        audio: str | os.PathLike[str],
+        seed: int = 0,
+        expression_scale: float = 1.0,
+        motion_scale: float = 1.0,
+        size: int | None = None,
+        renderer: str = "mesh",
+        progress: Progress | None = None,
+    ) -> HeadClip:
+        """The portrait says what is heard.
+
+        Args:
+            portrait: the reference image: a file, an array, a PIL image, or what `portrait()` returned.
+            audio: a sound or video file.
+            seed: chooses blinks, gaze and head motion; the same seed gives the same coefficients to the byte.
+            expression_scale: 0 to 2, how far lips and face move.
+            motion_scale: 0 to 2, how far the head moves.
+            size: pixels of the longer side; None keeps the picture's own, up to 1920.
+            renderer: "mesh".
+            progress: called with stage, done and total; raise `Cancelled` in it to stop.
+
+        Returns:
+            A clip of `ceil(seconds * 25)` frames with the file's sound.
+
+        Raises:
+            InputError: if an input or option cannot be used; its text says why and what to do.
+        """
+        from pipeline.audio import probe_audio, stream_audio
+
+        _check_range("expression_scale", expression_scale, 0, 2)
+        _check_range("motion_scale", motion_scale, 0, 2)
+        info = probe_audio(audio)
+        scene, draw = self._prepare(portrait, size, renderer, progress)
+
+        def coefficients() -> Iterator[Coefficients]:
+            return self.driver(
+                stream_audio(audio),
+                scene.coefficients,
+                seed=seed,
+                expression_scale=expression_scale,
+                motion_scale=motion_scale,
+                identity=scene.identity,
+            )
+
+        settings = {
+            "mode": "talk",
+            "seed": seed,
+            "expression_scale": expression_scale,
+            "motion_scale": motion_scale,
+            "size": list(scene.size),
+            "renderer": renderer,
+        }
+        frames = frame_count(max(1, round(info.seconds * SAMPLE_RATE)))
+        return HeadClip(coefficients, draw.render, scene.size, audio, frames, settings, list(scene.warnings), progress)
+
+    def reenact(
+        self,
+        portrait: Picture | Portrait,
+        video: str | os.PathLike[str],
+        relative: bool = True,
+        expression_scale: float = 1.0,
+        motion_scale: float = 1.0,
+        size: int | None = None,
+        renderer: str = "mesh",
+        progress: Progress | None = None,
+    ) -> HeadClip:
+        """The portrait moves as the face in a video does.
+
+        Args:
+            portrait: the reference image, as for `talk`.
+            video: the driving video; its sound becomes the clip's.
+            relative: True moves the portrait by the *change* of the driving face since the moment at which it is
+                most like the portrait, so that identity and framing stay; False takes over expression and
+                placement as they are, which is right only for the same person in the same framing.
+            expression_scale: 0 to 2.
+            motion_scale: 0 to 2.
+            size: pixels of the longer side; None keeps the picture's own, up to 1920.
+            renderer: "mesh".
+            progress: called with stage, done and total; raise `Cancelled` in it to stop.
+
+        Raises:
+            InputError: if an input or option cannot be used. A video without a face is found out before the first
+                frame is drawn.
+        """
+        from pipeline.drivers.reenactment import ReenactmentDriver
+        from pipeline.video import VideoReader
+
+        _check_range("expression_scale", expression_scale, 0, 2)
+        _check_range("motion_scale", motion_scale, 0, 2)
+        reader = VideoReader(video)
+        scene, draw = self._prepare(portrait, size, renderer, progress)
+        warnings = list(scene.warnings)
+        driver = ReenactmentDriver(reader, scene, relative, expression_scale, motion_scale, warnings)
+        driver.check()
+        settings = {
+            "mode": "reenact",
+            "relative": relative,
+            "expression_scale": expression_scale,
+            "motion_scale": motion_scale,
+            "size": list(scene.size),
+            "renderer": renderer,
+        }
+        audio = video if reader.has_sound else None
+        return HeadClip(driver, draw.render, scene.size, audio, reader.frames, settings, warnings, progress)
+
+    def stream(
+        self, portrait: Picture | Portrait, audio: str | os.PathLike[str], **options: Any
+    ) -> Iterator[np.ndarray]:
+        """Frames of `talk` as they are ready: (H, W, 3) uint8 RGB."""
+        yield from self.talk(portrait, audio, **options).frames
+
+    def _prepare(
+        self, portrait: Picture | Portrait, size: int | None, renderer: str, progress: Progress | None
+    ) -> tuple[Portrait, MeshRenderer]:
+        from pipeline.renderers.mesh import MeshRenderer
+
+        if renderer not in RENDERERS:
+            raise InputError(f"There is no renderer {renderer!r}; choose one of: {', '.join(RENDERERS)}.")
+        if progress is not None:
+            progress("portrait", 0, 1)
+        scene = portrait if isinstance(portrait, Portrait) else self.portrait(portrait, size)
+        draw = MeshRenderer.load(self.weights, scene)
+        if progress is not None:
+            progress("portrait", 1, 1)
+        return scene, draw
+
+    def _tracker(self) -> FaceTracker:
+        """This thread's own tracker: MediaPipe's may not be shared."""
+        from pipeline.face.tracker import FaceTracker
+
+        if not hasattr(self._local, "tracker"):
+            self._local.tracker = FaceTracker()
+        return self._local.tracker
+
+
+def _at_size(image: np.ndarray, size: int | None) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The picture with its longer side at `size`, its own size if that is None, and a note if it was reduced."""
+    import cv2
+
+    longer = max(image.shape[:2])
+    wanted = size or min(longer, LONGEST_SIDE)
+    # H.264 wants even sides; rounding here avoids a border of one pixel.
+    width, height = (max(2, 2 * round(side * wanted / longer / 2)) for side in image.shape[1::-1])
+    note = ()
+    if size is None and longer > LONGEST_SIDE:
+        note = (f"The picture was reduced from {image.shape[1]} x {image.shape[0]} to {width} x {height} pixels.",)
+    if (width, height) == (image.shape[1], image.shape[0]):
+        return image, note
+    if max(abs(width - image.shape[1]), abs(height - image.shape[0])) == 1 and size is None:
+        return np.ascontiguousarray(image[:height, :width]), note
+    method = cv2.INTER_AREA if wanted < longer else cv2.INTER_CUBIC
+    return cv2.resize(image, (width, height), interpolation=method), note
+
+
+def _check_range(name: str, value: float | None, low: float, high: float) -> None:
+    if value is not None and not low <= value <= high:
+        raise InputError(f"{name} must be between {low} and {high}, not {value}.")

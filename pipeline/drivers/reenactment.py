@@ -1,0 +1,128 @@
+"""Reenactment: coefficients taken from a driving video (HeadGAN's and PIRenderer's task, with our own model)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+
+import numpy as np
+
+from pipeline.coefficients import Coefficients
+from pipeline.errors import VideoError
+from pipeline.face.portrait import Portrait
+from pipeline.face.tracker import FaceTracker
+from pipeline.video import VideoReader
+
+_CHUNK = 50
+_LOOK = 250  # frames searched for the moment that is most like the portrait
+_RETURN = 12  # frames that a head takes to go back to rest when the driving face is gone
+_MAX_GAIN = 1.6  # a face twice as near moves twice as far, but no portrait follows further than this
+
+
+class ReenactmentDriver:
+    """Callable that yields the coefficients of a driving video in chunks, tracked as they are asked for.
+
+    Args:
+        video: the driving video.
+        portrait: what will be moved.
+        relative: carry over changes (another person) or values (the same person, the same framing).
+        expression_scale: 0 to 2, of the expression's change from the portrait's own.
+        motion_scale: 0 to 2, of the pose's change from the portrait's own.
+        warnings: takes a sentence for each oddity found on the way.
+    """
+
+    def __init__(
+        self,
+        video: VideoReader,
+        portrait: Portrait,
+        relative: bool,
+        expression_scale: float,
+        motion_scale: float,
+        warnings: list[str],
+    ) -> None:
+        self._video = video
+        self._portrait = portrait
+        self._relative = relative
+        self._scales = (expression_scale, motion_scale)
+        self._warnings = warnings
+
+    def check(self) -> None:
+        """Look for a face in the video's beginning.
+
+        Raises:
+            VideoError: if there is none in its first ten seconds.
+        """
+        with FaceTracker(video=True) as tracker:
+            if not any(tracker.follow(frame) for frame in islice(self._video, _LOOK)):
+                raise VideoError(
+                    f"No face was found in {self._video.path.name}; give a video that shows one face from the front."
+                )
+
+    def __call__(self) -> Iterator[Coefficients]:
+        portrait, model = self._portrait, self._portrait.model
+        own = portrait.coefficients
+        identity, crop, start = (None if self._relative else portrait.identity), None, None
+        missing = total = 0
+        rest = np.concatenate([own.expression[0], own.pose[0]])
+        last, gone = rest, 0
+        for landmarks, found in self._tracked():
+            total += len(found)
+            missing += int((~found).sum())
+            rows = np.tile(last, (len(found), 1))
+            if found.any():
+                identity, fitted = model.fit(landmarks[found], self._video.size, identity, crop)
+                crop = fitted.crop[0]
+                if start is None:
+                    start = _most_alike(fitted, own)
+                rows[found] = self._transfer(fitted, start)
+            for i, there in enumerate(found):
+                if there:
+                    gone = 0
+                    last = rows[i]
+                else:
+                    # The last known face is held, then let go: a head frozen in mid-word looks broken.
+                    gone += 1
+                    ease = min(1.0, gone / _RETURN)
+                    rows[i] = last + (rest - last) * (ease * ease * (3 - 2 * ease))
+            placed = own.crop[0] if self._relative or crop is None else crop
+            yield Coefficients(rows[:, :64], rows[:, 64:], np.tile(placed, (len(rows), 1)))
+        if missing:
+            self._warnings.append(f"No face was found in {missing} of {total} frames; the head rests there.")
+
+    def _transfer(self, driving: Coefficients, start: Coefficients) -> np.ndarray:
+        """(T, 70) expression and pose of the portrait for those of the driving face."""
+        own = self._portrait.coefficients
+        expression_scale, motion_scale = self._scales
+        if self._relative:
+            expression = driving.expression - start.expression
+            pose = driving.pose - start.pose
+        else:
+            expression = driving.expression - own.expression
+            # Placement is compared with the portrait's by way of the pose, since the crops differ.
+            pose = driving.pose.copy()
+            if expression_scale == motion_scale == 1:
+                return np.concatenate([driving.expression, pose], -1)
+            pose = pose - driving.pose[:1]
+        rows = np.concatenate([own.expression + expression_scale * expression, own.pose + motion_scale * pose], -1)
+        return rows
+
+    def _tracked(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Landmarks (T, 478, 3) and whether each frame has a face, in chunks; the first is the longest."""
+        with FaceTracker(video=True) as tracker:
+            frames = iter(self._video)
+            size = _LOOK if self._relative else _CHUNK
+            while True:
+                faces = [tracker.follow(frame) for frame in islice(frames, size)]
+                if not faces:
+                    return
+                found = np.array([face is not None for face in faces])
+                empty = np.zeros((478, 3), np.float32)
+                yield np.stack([empty if face is None else face.landmarks for face in faces]), found
+                size = _CHUNK
+
+
+def _most_alike(driving: Coefficients, own: Coefficients) -> Coefficients:
+    """The frame whose expression and turn of the head are nearest the portrait's."""
+    expression = ((driving.expression - own.expression) ** 2).mean(-1)
+    turn = ((driving.pose[:, :3] - own.pose[:, :3]) ** 2).sum(-1) / 0.15**2
+    return driving[int(np.argmin(expression + turn))]
