@@ -48,13 +48,15 @@ def extract_features(samples: np.ndarray) -> np.ndarray:
         the share of neighbouring samples between which the sign changes (0 to 1).
 
     Raises:
-        ValueError: if `samples` is not one-dimensional.
+        ValueError: if `samples` is not one-dimensional or not finite.
 
     Source: Huang 2022 §4.2 (the ViCo baseline's features).
     """
     samples = np.asarray(samples, np.float32)
     if samples.ndim != 1:
         raise ValueError(f"samples must have shape (N,), not {samples.shape}.")
+    if not np.isfinite(samples).all():
+        raise ValueError("samples must be finite; `stream_audio` gives such.")
     frames = frame_count(len(samples))
     if frames == 0:
         return np.zeros((0, FEATURE_DIM), np.float32)

@@ -202,8 +202,10 @@ def check_output(path: str | os.PathLike[str]) -> None:
 
 
 def _as_output_error(error: BaseException, path: Path) -> BaseException:
-    """Errors of the system as a sentence; all others as they are."""
-    if not isinstance(error, OSError):
+    """Errors of the system and of the codecs as a sentence; all others as they are."""
+    from av.error import FFmpegError
+
+    if not isinstance(error, (OSError, FFmpegError)):
         return error
     if error.errno in _FULL:
         return OutputError(f"The disk that holds {path.parent} is full; free some space or write elsewhere.")

@@ -110,6 +110,8 @@ def test_delta_is_the_change_a_frame() -> None:
     assert np.abs(features[:, 2 * N_MFCC]).max() < 0.2
 
 
-def test_wrong_shape_is_refused() -> None:
+def test_wrong_input_is_refused() -> None:
     with pytest.raises(ValueError, match=r"\(N,\)"):
         extract_features(np.zeros((100, 2), np.float32))
+    with pytest.raises(ValueError, match="finite"):
+        extract_features(np.array([0.1, np.nan], np.float32))

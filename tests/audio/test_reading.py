@@ -212,6 +212,29 @@ def test_file_cut_short_gives_what_is_there(tmp_path: Path, repository: Path) ->
     assert np.array_equal(got[: len(got) - 8192], expected[: len(got) - 8192])
 
 
+def test_browser_recording_that_does_not_know_its_length(tmp_path: Path) -> None:
+    """What a page's microphone gives: WebM written as it goes, without a length in its head."""
+
+    class Pipe:
+        def __init__(self) -> None:
+            self.content = bytearray()
+
+        def write(self, data: bytes) -> int:
+            self.content += data
+            return len(data)
+
+    pipe = Pipe()
+    with av.open(pipe, "w", format="webm") as container:
+        stream = container.add_stream("libopus", rate=48000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(tone(2, 48000)[None], format="fltp", layout="mono")
+        frame.sample_rate, frame.pts = 48000, 0
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    (tmp_path / "microphone.webm").write_bytes(pipe.content)
+    assert probe_audio(tmp_path / "microphone.webm").seconds == pytest.approx(2, abs=0.05)
+    assert len(read_audio(tmp_path / "microphone.webm")) == pytest.approx(32000, abs=800)
+
+
 def test_two_channels_for_the_writer(tmp_path: Path) -> None:
     sound = np.stack([tone(0.5, 44100, 300), tone(0.5, 44100, 700)], 1)
     soundfile.write(tmp_path / "stereo.wav", sound, 44100, subtype="FLOAT")
