@@ -7,6 +7,7 @@ as portrait is given, not predicted, so it is left out of all means; else the ba
 
 from __future__ import annotations
 
+import math
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -91,7 +92,7 @@ def table(rows: list[Row], options: SuiteOptions) -> Table:
     columns = _COLUMNS + (_WARP_COLUMNS if options.warp else [])
     result = Table("reenact: each clip from its own first frame", columns, rows)
     gains = result.values("gain_face")
-    below = int((gains < 0).sum())
+    below = float((gains < 0).sum()) if len(gains) else math.nan
     result.extra = {"clips_below_still": below, "worst_gain_face": float(gains.min()) if len(gains) else None}
     result.checks = [
         Check("face gain over the still frame, dB", result.mean("gain_face"), low=4),

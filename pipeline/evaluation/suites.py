@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import multiprocessing
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
@@ -152,6 +153,7 @@ _worker_pipeline: ConversationalHeadPipeline | None = None
 
 def _start_worker(weights: str | None, factory: PipelineFactory) -> None:
     global _worker_pipeline
+    os.environ["OMP_NUM_THREADS"] = "1"  # torch reads it when it is first imported, which is later
     import cv2
 
     cv2.setNumThreads(1)

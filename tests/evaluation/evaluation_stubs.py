@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import wave
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,6 +60,7 @@ class Mouth:
     def __call__(self, loudness: float) -> np.ndarray:
         key = round(float(loudness), 2)
         if key not in self._frames:
+            # A plain warp drags what stands between head and picture's edge along, as a bad renderer does.
             self._frames[key] = self._warp(self._landmarks + (0.14 * key - 0.05) * self._step)
         return self._frames[key]
 
@@ -107,21 +108,24 @@ def write_wav(path: Path, samples: np.ndarray) -> None:
 class StubClip:
     """Lazy frames, and what saves them."""
 
-    frames: Iterator[np.ndarray]
+    make: Callable[[], Iterator[np.ndarray]]
     audio: str
     coefficients: None = None
 
+    @property
+    def frames(self) -> Iterator[np.ndarray]:
+        """From the first on, each time."""
+        return self.make()
+
     def save(self, path: str) -> None:
         """Write the frames with their sound."""
-        first = next(self.frames)
-        with VideoWriter(path, first.shape[1::-1], audio=self.audio) as writer:
-            writer.write(first)
+        with VideoWriter(path, next(self.frames).shape[1::-1], audio=self.audio) as writer:
             for frame in self.frames:
                 writer.write(frame)
 
 
 class StubPipeline:
-    """Talks by opening the mouth with the sound's loudness; reenacts perfectly, or not at all if `still`."""
+    """Talks by opening the mouth with the sound's loudness; reenacts perfectly; or neither if `still`."""
 
     def __init__(self, still: bool = False) -> None:
         self.still = still
@@ -137,11 +141,12 @@ class StubPipeline:
         padded = np.pad(samples, (0, -len(samples) % SAMPLES_PER_FRAME)).reshape(-1, SAMPLES_PER_FRAME)
         loudness = np.sqrt(np.square(padded).mean(1))
         assert len(loudness) == frame_count(len(samples))
-        return StubClip((mouth(share) for share in loudness / 0.29), audio)  # 0.29: of uniform noise in ±0.5
+        if self.still:
+            return StubClip(lambda: (image for _ in loudness), audio)
+        return StubClip(lambda: (mouth(share) for share in loudness / 0.29), audio)  # 0.29: of uniform noise in ±0.5
 
     def reenact(self, portrait: np.ndarray, video: str, relative: bool = True) -> StubClip:
-        frames = iter(VideoReader(video))
-        return StubClip((portrait if self.still else frame for frame in frames), video)
+        return StubClip(lambda: (portrait if self.still else frame for frame in VideoReader(video)), video)
 
 
 def stub_factory(weights: str | None) -> StubPipeline:
