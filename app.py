@@ -47,7 +47,7 @@ KEEP_SECONDS = int(os.environ.get("TETE_KEEP_SECONDS", "1800"))
 """How long an upload or a clip stays on the server, so that it can be played and downloaded."""
 
 SIZE_LIMITS = 64, 2048
-SIZES = [("As the portrait", 0), ("256 px", 256), ("512 px", 512), ("768 px", 768), ("1024 px", 1024)]
+SIZES = [("Original", 0), ("256 px", 256), ("512 px", 512), ("768 px", 768), ("1024 px", 1024)]
 NO_PROMISE = "Something went wrong on our side; please try once more, or with another file."
 
 
@@ -116,6 +116,8 @@ def reenact(
     portrait: str | None,
     video: str | None,
     relative: bool = True,
+    expression_scale: float = 1.0,
+    motion_scale: float = 1.0,
     size: int = 0,
     consent: bool = False,
 ) -> Start:
@@ -126,6 +128,8 @@ def reenact(
         video: a video with one face in view; the clip is as long as it and carries its sound.
         relative: true moves the portrait from its own expression by what changes in the video, which keeps
             its identity; false takes the video's expression as it is, for a video of the same person.
+        expression_scale: strength of the face's movement, 0 to 2; 1 is the video's own.
+        motion_scale: strength of the head's movement, 0 to 2; 1 is the video's own.
         size: longer side of the clip in pixels, 64 to 2048; 0 keeps the portrait's size.
         consent: true if you may use this face and this video; refused otherwise.
 
@@ -269,6 +273,7 @@ def add_examples(target: Any, files: list[Path], label: str, named: bool) -> Non
         samples=[[p.stem.split("_")[0].capitalize() if named else str(p)] for p in files],
         label=label,
         type="index",
+        elem_id=f"{target.elem_id}-examples",
         elem_classes="examples",
     )
     # A path, not what Gradio made of it at the start: that copy expires like an upload.
@@ -277,13 +282,19 @@ def add_examples(target: Any, files: list[Path], label: str, named: bool) -> Non
     )
 
 
+def strengths() -> tuple[gr.Slider, gr.Slider]:
+    return (
+        gr.Slider(0, 2, 1, step=0.05, label="Expression"),
+        gr.Slider(0, 2, 1, step=0.05, label="Head movement"),
+    )
+
+
 def talk_tab(studio: Studio, stage: Stage, portrait: gr.Image) -> None:
     with gr.Tab("Speak", id="talk"):
         audio = gr.Audio(type="filepath", sources=["upload", "microphone"], label="Voice", buttons=[], elem_id="voice")
         add_examples(audio, example_files("speech", {".wav", ".flac", ".ogg", ".mp3"}), "Example voices", named=True)
         with gr.Accordion("Options", open=False):
-            expression = gr.Slider(0, 2, 1, step=0.05, label="Expression", info="How much the face moves")
-            motion = gr.Slider(0, 2, 1, step=0.05, label="Head movement", info="How much the head moves")
+            expression, motion = strengths()
             with gr.Row():
                 size = SizeInput(SIZES, value=0, label="Size", min_width=120)
                 seed = gr.Number(0, precision=0, minimum=0, maximum=2**31 - 1, label="Seed", min_width=120)
@@ -293,13 +304,16 @@ def talk_tab(studio: Studio, stage: Stage, portrait: gr.Image) -> None:
 
 def reenact_tab(studio: Studio, stage: Stage, portrait: gr.Image) -> None:
     with gr.Tab("Follow a video", id="reenact"):
-        video = gr.Video(sources=["upload", "webcam"], label="Driving video", buttons=[], elem_id="driving", height=220)
+        video = gr.Video(sources=["upload", "webcam"], label="Driving video", buttons=[], elem_id="driving")
         add_examples(video, example_files("driving", {".mp4", ".webm", ".mov"}), "Example videos", named=True)
         with gr.Accordion("Options", open=False):
             relative = gr.Checkbox(True, label="Keep the portrait's own face at rest", info="Off: same person")
+            expression, motion = strengths()
             size = SizeInput(SIZES, value=0, label="Size", min_width=120)
         consent = gr.Checkbox(False, label="I may use this face and video", elem_id="consent-reenact")
-        add_mode(studio, stage, reenact, [portrait, video, relative, size, consent], "Make it follow")
+        add_mode(
+            studio, stage, reenact, [portrait, video, relative, expression, motion, size, consent], "Make it follow"
+        )
 
 
 def build_app(factory: Callable[[], Any], workers: int = WORKERS, places: int = QUEUE) -> tuple[gr.Blocks, Studio]:
@@ -359,7 +373,9 @@ def main() -> None:
     def load() -> Any:
         from pipeline import ConversationalHeadPipeline
 
-        return ConversationalHeadPipeline.from_pretrained()
+        pipe = ConversationalHeadPipeline.from_pretrained()
+        pipe.warm_up()
+        return pipe
 
     page, studio = build_app(load)
     studio.warm()

@@ -12,10 +12,8 @@ STAGES = {
     "waiting": "Waiting for a free place",
     "loading": "Loading the models",
     "portrait": "Reading the portrait",
-    "audio": "Listening to the sound",
-    "video": "Watching the video",
-    "driver": "Planning the movement",
-    "render": "Drawing frames",
+    "rendering": "Drawing frames",
+    "finishing": "Finishing the file",
 }
 
 

@@ -51,13 +51,13 @@ class FakeClip:
         assert encoder.stdin is not None
         try:
             for index in range(frames):
-                progress("render", index, frames)
+                progress("rendering", index, frames)
                 self.pipeline.last_frame = time.monotonic()
                 frame = self.picture.copy()
                 frame[:8, : 1 + index * width // frames] = 255
                 encoder.stdin.write(frame.tobytes())
                 time.sleep(self.pipeline.delay)
-            progress("render", frames, frames)
+            progress("rendering", frames, frames)
         except Cancelled:
             encoder.kill()
             self.pipeline.cancelled.set()
@@ -88,7 +88,6 @@ class FakePipeline:
         size = settings["size"] or max(image.size)
         scale = size / max(image.size)
         image = image.resize((round(image.width * scale) // 2 * 2, round(image.height * scale) // 2 * 2))
-        progress("audio", 0, 1)
         warnings = ["There are 2 faces in the picture; the largest was used."] if "two" in Path(portrait).name else []
         return FakeClip(self, np.asarray(image), sound, settings, warnings)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import av
 import pytest
-from fakes import Server
+from fakes import FakePipeline, Server
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
@@ -112,6 +112,32 @@ def test_cancel_stops_the_work_and_progress_was_told(client: Client, files: File
     assert server.fake.last_frame - asked < 1
 
 
+def test_uploads_and_clips_expire_but_examples_stay(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import app
+
+    monkeypatch.setattr(app, "KEEP_SECONDS", 2)
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "server"))
+    page, studio = app.build_app(lambda: FakePipeline(frames=5))
+    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, **app.launch_options())
+    try:
+        client = Client(url, verbose=False, download_files=str(tmp_path / "client"))
+        examples = {path for path in (tmp_path / "server").rglob("*") if path.is_file()}
+        client.predict(
+            portrait=handle_file(files["portrait"]), audio=handle_file(files["voice"]), consent=True, api_name="/talk"
+        )
+        assert len({path for path in (tmp_path / "server").rglob("*") if path.is_file()} - examples) == 3
+        deadline = time.monotonic() + 12
+        while left := {path for path in (tmp_path / "server").rglob("*") if path.is_file()} - examples:
+            assert time.monotonic() < deadline, f"still on the server: {left}"
+            time.sleep(0.2)
+        assert all(path.exists() for path in examples)
+    finally:
+        page.close(verbose=False)
+        studio.close()
+
+
 def test_endpoints_are_named_typed_and_documented(client: Client) -> None:
     endpoints = client.view_api(return_format="dict")["named_endpoints"]
     assert set(endpoints) == {"/talk", "/reenact"}
@@ -127,7 +153,7 @@ def test_endpoints_are_named_typed_and_documented(client: Client) -> None:
     }
     assert talk["consent"]["parameter_default"] is False
     assert [p["parameter_name"] for p in endpoints["/reenact"]["parameters"]] == [
-        "portrait", "video", "relative", "size", "consent",
+        "portrait", "video", "relative", "expression_scale", "motion_scale", "size", "consent",
     ]  # fmt: skip
 
 
