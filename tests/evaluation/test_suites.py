@@ -137,9 +137,9 @@ def test_background_suite_tells_a_background_that_stays_from_one_dragged_along(s
     (dragged,) = run_suite("background", small_corpus, options, factory=stub_factory).rows
     assert still["frames"] == dragged["frames"] == FRAMES
     assert 0.05 < still["share"] < 0.9
-    assert still["raw"] == 0 < still["change"]  # what the encoder alone takes
-    assert dragged["raw"] > 0.02 and dragged["from_first"] > still["from_first"]
-    assert dragged["flicker"] > still["flicker"]
+    assert still["change"] == 0 < still["mp4_from_portrait"]  # what the encoder alone takes
+    assert dragged["change"] > 0.02 and dragged["worst_frame"] > dragged["change"]
+    assert dragged["mp4_change"] > still["mp4_change"] and dragged["mp4_flicker"] > still["mp4_flicker"]
 
 
 def test_two_processes_give_the_same_rows(small_corpus, options):
