@@ -132,9 +132,11 @@ class _Upright:
     """Turns decoded frames into arrays as they are to be seen, all of the first one's size."""
 
     def __init__(self, first: VideoFrame, stream: VideoStream) -> None:
-        from av.video.reformatter import VideoReformatter
+        from av.video.reformatter import Interpolation, VideoReformatter
 
         self._reformatter = VideoReformatter()
+        # libswscale's fast path darkens by 1 to 2 of 255; this one is right and takes 0.8 ms more at 512².
+        self._exact = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
         self._matrix = _display_matrix(first)
         self._width, self._height = first.width, first.height
         aspect = stream.sample_aspect_ratio
@@ -145,7 +147,14 @@ class _Upright:
         """(H, W, 3) uint8 RGB."""
         if frame.colorspace == _UNTAGGED:
             frame.colorspace = _BT709 if frame.height >= _HD_ROWS else _BT601
-        rgb = self._reformatter.reformat(frame, width=self._width, height=self._height, format="rgb24", threads=1)
+        rgb = self._reformatter.reformat(
+            frame,
+            width=self._width,
+            height=self._height,
+            format="rgb24",
+            interpolation=self._exact,
+            threads=1,
+        )
         (a, b), (c, d) = self._matrix
         picture = rgb.to_ndarray()
         # x' = a x + c y and y' = b x + d y: a turn by a right angle swaps the axes, a minus mirrors one.
