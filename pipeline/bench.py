@@ -35,6 +35,8 @@ _ROOT = Path(__file__).resolve().parents[1]
 PORTRAIT = _ROOT / "examples" / "portraits" / "astronaut.png"
 SPEECH = _ROOT / "examples" / "speech" / "hello_slt.wav"
 FRAME_STAGES = ("track", "fit", "features", "driver", "render", "fusion", "encode")
+_HEARING = ("hear", "extract_features")  # what the driver calls to turn sound into rows
+_FUSING = ("fuse",)  # what the renderer calls to lay the head over its background
 _WARM_RUNS = 3
 _HELD_FRAMES = 32  # rendered frames kept for the stages that need pictures; they are used in turn
 _FRAMES_PER_SECOND = {512: 100, 1024: 30}  # ../shared/design.md, "Budgets"
@@ -237,7 +239,6 @@ def _measure_stages(job: dict[str, Any]) -> dict[str, list[float]]:
 
 
 def _stage_pass(pipeline: ConversationalHeadPipeline, job: dict[str, Any]) -> dict[str, float]:
-    from pipeline.audio.features import extract_features
     from pipeline.audio.reading import read_audio
     from pipeline.coefficients import Coefficients
     from pipeline.face.tracker import FaceTracker
@@ -247,19 +248,20 @@ def _stage_pass(pipeline: ConversationalHeadPipeline, job: dict[str, Any]) -> di
     seconds: dict[str, float] = {}
     portrait = pipeline.portrait(job["portrait"], job["size"])
     samples = read_audio(job["audio"])
-    with _stopwatch(seconds, "features"):
-        frames = len(extract_features(samples))
-    with _stopwatch(seconds, "driver"):
+    with _stopwatch(seconds, "driver"), _timed("pipeline.drivers.talking", _HEARING, seconds, "features"):
         parts = pipeline.driver(samples, portrait.coefficients, seed=0, identity=portrait.identity)
         coefficients = Coefficients.concatenate(list(parts))
+    frames = len(coefficients)
 
     renderer = MeshRenderer.load(pipeline.weights, portrait)
     pictures: list[np.ndarray] = []
-    with _stopwatch(seconds, "render"), _timed("pipeline.renderers.mesh", "fuse", seconds, "fusion"):
+    with _stopwatch(seconds, "render"), _timed("pipeline.renderers.mesh", _FUSING, seconds, "fusion"):
         for frame in renderer.render(coefficients):
             if len(pictures) < _HELD_FRAMES:
                 pictures.append(frame)
-    seconds["render"] -= seconds["fusion"]  # laying the head over the background is a stage of its own
+    # Stages within stages are counted once.
+    seconds["driver"] -= seconds["features"]
+    seconds["render"] -= seconds["fusion"]
 
     shown = list(islice(cycle(pictures), frames))
     written = Path(job["folder"]) / "stage.mp4"
@@ -292,22 +294,27 @@ def _stopwatch(seconds: dict[str, float], stage: str) -> Iterator[None]:
 
 
 @contextmanager
-def _timed(module: str, name: str, seconds: dict[str, float], stage: str) -> Iterator[None]:
-    """Add up the time that a module spends in one of its functions."""
+def _timed(module: str, names: Sequence[str], seconds: dict[str, float], stage: str) -> Iterator[None]:
+    """Add up the time that a module spends in some of the functions that it calls."""
     import importlib
 
     home = importlib.import_module(module)
-    function = getattr(home, name)
+    functions = {name: getattr(home, name) for name in names}
 
-    def wrapper(*args: Any, **options: Any) -> Any:
-        with _stopwatch(seconds, stage):
-            return function(*args, **options)
+    def wrapped(function: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapper(*args: Any, **options: Any) -> Any:
+            with _stopwatch(seconds, stage):
+                return function(*args, **options)
 
-    setattr(home, name, wrapper)
+        return wrapper
+
+    for name, function in functions.items():
+        setattr(home, name, wrapped(function))
     try:
         yield
     finally:
-        setattr(home, name, function)
+        for name, function in functions.items():
+            setattr(home, name, function)
 
 
 # The machine ----------------------------------------------------------------------------------------------------
