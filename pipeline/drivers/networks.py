@@ -1,0 +1,75 @@
+"""The talking driver's network: Huang 2022 §4.1, with more to hear.
+
+Sound and the portrait's own coefficients go in; what comes out is added to the portrait's own (residual
+learning). The core is a four-layer LSTM, here in both directions, since the sound is known ahead; batch
+normalisation and dropout keep it from learning the few speakers by heart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.coefficients import CROP_DIM, EXPRESSION_DIM, POSE_DIM
+from pipeline.drivers.hearing import SOUND_DIM
+
+OUTPUT_DIM = EXPRESSION_DIM + POSE_DIM + CROP_DIM
+GEOMETRY_DIM = 4  # of the portrait's mouth, see `pipeline.drivers.mouth`
+REFERENCE_DIM = OUTPUT_DIM + GEOMETRY_DIM
+
+
+@dataclass(frozen=True)
+class DriverConfig:
+    """Sizes of the network; `core` is "lstm" (Huang 2022) or "gru" (convolutions and two GRU layers)."""
+
+    sound_dim: int = SOUND_DIM
+    reference_dim: int = REFERENCE_DIM
+    width: int = 128
+    hidden: int = 96
+    layers: int = 4
+    dropout: float = 0.15
+    core: str = "lstm"
+
+
+class DriverNet(nn.Module):
+    """Sound rows (B, T, sound_dim) and reference (B, reference_dim) to residuals (B, T, 73): β, p, c."""
+
+    def __init__(self, config: DriverConfig = DriverConfig()) -> None:
+        super().__init__()
+        self.config = config
+        self.sound_norm = nn.BatchNorm1d(config.sound_dim)
+        self.reference_norm = nn.BatchNorm1d(config.reference_dim)
+        self.sound_in = nn.Linear(config.sound_dim, config.width)
+        self.reference_in = nn.Linear(config.reference_dim, config.width // 4)
+        width = config.width + config.width // 4
+        self.inner_norm = nn.BatchNorm1d(width)
+        self.dropout = nn.Dropout(config.dropout)
+        self.input_dropout = nn.Dropout(config.dropout / 3)
+        if config.core == "gru":
+            self.convolutions = nn.ModuleList(
+                nn.Sequential(nn.Conv1d(width, width, 5, padding=2), nn.BatchNorm1d(width), nn.GELU()) for _ in range(2)
+            )
+            self.core = nn.GRU(width, config.hidden, 2, batch_first=True, bidirectional=True, dropout=config.dropout)
+        else:
+            self.convolutions = nn.ModuleList()
+            self.core = nn.LSTM(
+                width, config.hidden, config.layers, batch_first=True, bidirectional=True, dropout=config.dropout
+            )
+        self.outer_norm = nn.BatchNorm1d(2 * config.hidden)
+        self.head = nn.Linear(2 * config.hidden, OUTPUT_DIM)
+
+    def forward(self, sound: Tensor, reference: Tensor) -> Tensor:
+        sound = self.sound_in(self.input_dropout(_over_time(self.sound_norm, sound)))
+        own = self.reference_in(self.dropout(self.reference_norm(reference)))
+        x = torch.cat([sound, own[:, None].expand(-1, sound.shape[1], -1)], -1)
+        x = self.dropout(torch.relu(_over_time(self.inner_norm, x)))
+        for convolution in self.convolutions:
+            x = x + convolution(x.transpose(1, 2)).transpose(1, 2)
+        x, _ = self.core(x)
+        return self.head(self.dropout(_over_time(self.outer_norm, x)))
+
+
+def _over_time(norm: nn.BatchNorm1d, x: Tensor) -> Tensor:
+    return norm(x.transpose(1, 2)).transpose(1, 2)

@@ -1,0 +1,384 @@
+"""The talking driver: speech to the portrait's coefficients, frame by frame, for sound of any length.
+
+An ensemble of networks (`pipeline.drivers.networks`) predicts the mouth; what averaging took from the motion is
+given back by gains; lips that would run through one another, stay apart on p, b and m, or move in silence are put
+right; blinks, gaze, brows and head motion come from `pipeline.drivers.liveliness`.
+
+Sound is worked on in windows that overlap and are faded into one another. They lie at fixed places of the sound,
+so the result does not depend on how it was cut into blocks, and memory does not grow with its length.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pipeline.audio.features import FEATURE_DIM, extract_features
+from pipeline.audio.voice import CONTEXT_FRAMES, voice_activity
+from pipeline.clock import FPS, SAMPLES_PER_FRAME, frame_count
+from pipeline.coefficients import EXPRESSION_DIM, Coefficients
+from pipeline.drivers.hearing import BLOCKS, hear, viseme_in
+from pipeline.drivers.level import QUIETEST, normalised, speech_level
+from pipeline.drivers.liveliness import Liveliness, LivelinessFrames
+from pipeline.drivers.mouth import MOUTH, MOUTH_DIM, Mouth
+from pipeline.drivers.networks import DriverConfig, DriverNet
+from pipeline.drivers.phonetics import PhoneNet
+from pipeline.errors import WeightsError
+from pipeline.face.morphable import MorphableModel
+from pipeline.hub import EMBEDDED
+
+WINDOW_FRAMES = 15 * FPS
+_CONTEXT = CONTEXT_FRAMES + 5  # voice activity looks furthest
+_FADE = 10  # frames in which a window's frames give way to the next one's
+_LEVEL_FALL = 3.0  # dB that the level may fall from window to window: a pause is not quiet speech
+_LEAST_GAP = 0.0015  # face heights between closed lips: they touch
+_ONSET, _RELEASE = 3, 6  # frames in which the mouth leaves its rest and comes back to it
+_SHORTEST_PAUSE = 8  # frames; between words the network knows better
+_EASE = 6  # frames in which the portrait's own mouth turns into the driven one
+
+
+@dataclass(frozen=True)
+class Finish:
+    """What is done to the networks' answer; chosen on held-out people of the training split.
+
+    Attributes:
+        gains: (44,) of each mouth coefficient about the window's mean.
+        opening_gain: of what remains in the lips' opening, about `opening_centre` face heights.
+        opening_centre: see there.
+        closing: share of the opening that is taken away where the recogniser is sure of p, b or m.
+    """
+
+    gains: np.ndarray = field(default_factory=lambda: np.ones(MOUTH_DIM, np.float32))
+    opening_gain: float = 1.0
+    opening_centre: float = 0.03
+    closing: float = 0.7
+
+
+class TalkingDriver:
+    """Speech in, coefficients out. Make it with `from_pretrained`; calls share nothing and may run in threads."""
+
+    def __init__(
+        self,
+        members: list[tuple[DriverNet, tuple[str, ...]]],
+        phone_net: PhoneNet,
+        mouth: Mouth,
+        finish: Finish,
+        liveliness: Liveliness | None,
+        model: MorphableModel,
+    ) -> None:
+        self.members = [(net.eval(), blocks) for net, blocks in members]
+        self.phone_net = phone_net.eval()
+        self.mouth = mouth
+        self.finish = finish
+        self.liveliness = liveliness
+        self.model = model
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> TalkingDriver:
+        """Read the weights that `save` wrote; liveliness and face model from the folders beside, or the embedded.
+
+        Raises:
+            WeightsError: if files are missing or damaged.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        folder = Path(folder)
+        try:
+            config = json.loads((folder / "config.json").read_text())
+            tensors = {name: value.float() for name, value in load_file(str(folder / "model.safetensors")).items()}
+            members = []
+            for index, member in enumerate(config["members"]):
+                net = DriverNet(DriverConfig(**member["network"]))
+                net.load_state_dict(_under(f"member{index}", tensors), strict=False)
+                members.append((net, tuple(member["blocks"])))
+            phone_net = PhoneNet(**config["phonetics"])
+            phone_net.load_state_dict(_under("phonetics", tensors), strict=False)
+            finish = Finish(gains=_under("finish", tensors)["gains"].numpy(), **config["finish"])
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise WeightsError(f"The talking driver in {folder} cannot be read; install the weights again.") from error
+        model = MorphableModel.load(_beside(folder, "face"))
+        return cls(members, phone_net, Mouth.of(model), finish, Liveliness.load(_beside(folder, "liveliness")), model)
+
+    def save(self, folder: str | Path) -> None:
+        """Write `model.safetensors` (half precision) and `config.json` into `folder`."""
+        from safetensors.torch import save_file
+
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        parts = {f"member{index}": net for index, (net, _) in enumerate(self.members)} | {"phonetics": self.phone_net}
+        tensors = {
+            f"{part}.{name}": value.half().contiguous()
+            for part, net in parts.items()
+            for name, value in net.state_dict().items()
+            if value.is_floating_point()
+        }
+        tensors["finish.gains"] = torch.from_numpy(np.asarray(self.finish.gains, np.float32))
+        save_file(tensors, str(folder / "model.safetensors"))
+        config = {
+            "_class_name": "TalkingDriver",
+            "members": [{"network": vars(net.config), "blocks": list(blocks)} for net, blocks in self.members],
+            "phonetics": {"channels": self.phone_net.channels},
+            "finish": {
+                name: float(getattr(self.finish, name)) for name in ("opening_gain", "opening_centre", "closing")
+            },
+        }
+        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+
+    def __call__(
+        self,
+        audio: Iterable[np.ndarray] | np.ndarray,
+        reference: Coefficients,
+        seed: int = 0,
+        expression_scale: float = 1.0,
+        motion_scale: float = 1.0,
+        identity: np.ndarray | None = None,
+    ) -> Iterator[Coefficients]:
+        """Coefficients of a head that says `audio`.
+
+        Args:
+            audio: (N,) sound at 16 kHz, or blocks of it in order, of any length.
+            reference: the portrait's coefficients; the first frame counts.
+            seed: chooses blinks, gaze, brows and head motion; the lips don't depend on it. 0 or more.
+            expression_scale: 0 (the mouth rests) to 2; scales mouth and brows.
+            motion_scale: 0 (the head is still) to 2.
+            identity: (K,) the portrait's α; without it nobody knows how open its mouth is, and lips close less
+                exactly.
+
+        Yields:
+            consecutive chunks, `frame_count(N)` frames in all; the same for the same seed, to the byte.
+
+        Raises:
+            ValueError: if the reference is empty, or a scale or the seed is negative.
+        """
+        if len(reference) == 0:
+            raise ValueError("The reference needs at least one frame.")
+        if not (0 <= expression_scale < np.inf and 0 <= motion_scale < np.inf):
+            raise ValueError("expression_scale and motion_scale must be 0 or more.")
+        if seed < 0:
+            raise ValueError("seed must be 0 or more.")
+        blocks = [audio] if isinstance(audio, np.ndarray) else audio
+        return self._run(blocks, reference[0], seed, expression_scale, motion_scale, identity)
+
+    def _run(
+        self,
+        blocks: Iterable[np.ndarray],
+        reference: Coefficients,
+        seed: int,
+        expression_scale: float,
+        motion_scale: float,
+        identity: np.ndarray | None,
+    ) -> Iterator[Coefficients]:
+        lips = _Lips(self, reference, identity, expression_scale)
+        life = None
+        if self.liveliness is not None:
+            life = self.liveliness.start(reference, self.model, identity, seed, motion_scale, expression_scale)
+        mouths = np.zeros((0, EXPRESSION_DIM), np.float32)  # frames whose liveliness is not settled yet
+        for window in _windows(blocks):
+            mouths = np.concatenate([mouths, lips(window)])
+            features = extract_features(window.samples)[window.core]
+            if life is not None and len(frames := life(features)):
+                yield _combined(reference, mouths[: len(frames)], frames)
+                mouths = mouths[len(frames) :]
+        if len(mouths):
+            frames = None if life is None else life(np.zeros((0, FEATURE_DIM), np.float32), last=True)
+            yield _combined(reference, mouths, frames)
+
+
+@dataclass(frozen=True)
+class _Window:
+    """Sound with what surrounds it; `core` are the rows that count, among the rows of `samples`."""
+
+    samples: np.ndarray
+    core: slice
+
+
+def _windows(blocks: Iterable[np.ndarray]) -> Iterator[_Window]:
+    """Cut sound at fixed places, whatever its blocks, into `WINDOW_FRAMES` with `_CONTEXT` frames on both sides."""
+    size, context = WINDOW_FRAMES * SAMPLES_PER_FRAME, _CONTEXT * SAMPLES_PER_FRAME
+    held: list[np.ndarray] = []
+    length = before = 0  # samples held, and how many of them are context
+    for block in blocks:
+        held.append(np.asarray(block, np.float32))
+        length += len(block)
+        while length > before + size + context:
+            sound = np.concatenate(held)
+            first = before // SAMPLES_PER_FRAME
+            yield _Window(sound[: before + size + context], slice(first, first + WINDOW_FRAMES))
+            cut = max(0, before + size - context)
+            held, before = [sound[cut:]], before + size - cut
+            length = len(held[0])
+    # What is left is at most one window and one context long.
+    if length > before:
+        sound = np.concatenate(held)
+        yield _Window(sound, slice(before // SAMPLES_PER_FRAME, frame_count(len(sound))))
+
+
+class _Lips:
+    """One clip's mouth, window by window."""
+
+    def __init__(
+        self, driver: TalkingDriver, reference: Coefficients, identity: np.ndarray | None, scale: float
+    ) -> None:
+        self._driver, self._scale = driver, scale
+        mouth = driver.mouth
+        beta = reference.expression[0]
+        geometry = mouth.geometry(identity, beta)
+        self._identity = identity
+        self._own = beta[MOUTH]
+        self._base = mouth.opened(beta, -geometry[0])
+        self._reference = torch.from_numpy(reference_row(reference, geometry))[None]
+        still = hear(np.zeros(3 * FPS * SAMPLES_PER_FRAME, np.float32), driver.phone_net)
+        self._rest = self._base[MOUTH] + self._residual(still)[FPS : 2 * FPS].mean(0)
+        self._rest = self._closed(self._rest)
+        self._level = QUIETEST
+        self._tail: np.ndarray | None = None
+
+    def __call__(self, window: _Window) -> np.ndarray:
+        """β (T, 64) of the window's core, zero above the mouth."""
+        mouth = self._mouth(window.samples)
+        core = mouth[window.core]
+        if self._tail is None:
+            share = _ramp(len(core), 0, _EASE)
+            core = self._own + share * (core - self._own)
+        else:
+            share = _ramp(len(core), 0, _FADE)[: len(self._tail)]
+            core[: len(share)] = self._tail[: len(core)] * (1 - share) + core[: len(share)] * share
+        self._tail = mouth[window.core.stop : window.core.stop + _FADE]
+        out = np.zeros((len(core), EXPRESSION_DIM), np.float32)
+        out[:, MOUTH] = core
+        return out
+
+    def _mouth(self, samples: np.ndarray) -> np.ndarray:
+        """β[20:] (T, 44) of a whole window."""
+        self._level = max(speech_level(samples), self._level - _LEVEL_FALL)
+        rows = hear(normalised(samples, self._level), self._driver.phone_net)
+        mouth = self._base[MOUTH] + self._with_gains(self._residual(rows))
+        mouth = self._apart(mouth, viseme_in(rows, "lips"))
+        speaking = speaking_share(voice_activity(samples), viseme_in(rows, "silence"))
+        return self._rest + self._scale * speaking[:, None] * (mouth - self._rest)
+
+    def _residual(self, rows: np.ndarray) -> np.ndarray:
+        """The ensemble's mean answer (T, 44)."""
+        total = np.zeros((len(rows), MOUTH_DIM), np.float32)
+        with _LOCK, torch.inference_mode(), _one_thread():
+            for net, blocks in self._driver.members:
+                heard = only(rows, blocks)
+                answer = net(torch.from_numpy(heard)[None], self._reference)[0]
+                total += answer[:, MOUTH].numpy()
+        return total / len(self._driver.members)
+
+    def _with_gains(self, residual: np.ndarray) -> np.ndarray:
+        middle = residual.mean(0)
+        return middle + self._driver.finish.gains * (residual - middle)
+
+    def _closed(self, mouth: np.ndarray) -> np.ndarray:
+        """One mouth (44,) with its lips touching."""
+        full = np.zeros(EXPRESSION_DIM, np.float32)
+        full[MOUTH] = mouth
+        opening = self._driver.mouth.geometry(self._identity, full)[0]
+        return self._driver.mouth.opened(full, _LEAST_GAP - opening)[MOUTH]
+
+    def _apart(self, mouth: np.ndarray, closing: np.ndarray) -> np.ndarray:
+        """Give the opening its spread, close it on p, b and m, and keep lips from running through one another."""
+        finish, full = self._driver.finish, np.zeros((len(mouth), EXPRESSION_DIM), np.float32)
+        full[:, MOUTH] = mouth
+        opening = self._driver.mouth.geometry(self._identity, full)[:, 0]
+        wanted = finish.opening_centre + finish.opening_gain * (opening - finish.opening_centre)
+        wanted = np.where(wanted > 0, wanted * (1 - finish.closing * sure(closing)), wanted)
+        return self._driver.mouth.opened(full, _above(wanted) - opening)[:, MOUTH]
+
+
+def reference_row(reference: Coefficients, geometry: np.ndarray) -> np.ndarray:
+    """(REFERENCE_DIM,) what the networks are told of the portrait: its coefficients and its mouth's measures (4,)."""
+    return np.concatenate([reference.expression[0], reference.pose[0], reference.crop[0], geometry]).astype(np.float32)
+
+
+def speaking_share(voice: np.ndarray, silence: np.ndarray) -> np.ndarray:
+    """How far (T,) the mouth has left its rest: 0 in pauses, 1 in speech, with smooth ways between.
+
+    Args:
+        voice: (T,) voice activity.
+        silence: (T,) the recogniser's probability that nothing is said.
+    """
+    speech = (voice > 0.5) | (silence < 0.3)
+    speech &= voice > 0.1
+    edges = np.flatnonzero(np.diff(np.concatenate([[1], speech.astype(int), [1]])))
+    share = np.ones(len(speech))
+    t = np.arange(len(speech))
+    for start, stop in zip(edges[::2], edges[1::2], strict=True):
+        first, final = start == 0, stop == len(speech)
+        if stop - start < _SHORTEST_PAUSE and not (first or final):
+            continue
+        into = np.ones(len(t)) if first else np.clip((t - start + 1) / _RELEASE, 0, 1)
+        out = np.ones(len(t)) if final else np.clip((stop - t) / _ONSET, 0, 1)
+        rest = 0.5 - 0.5 * np.cos(np.pi * np.minimum(into, out))
+        share = np.where((t >= start) & (t < stop), 1 - rest, share)
+    return share.astype(np.float32)
+
+
+def only(rows: np.ndarray, blocks: tuple[str, ...]) -> np.ndarray:
+    """Rows with what the network was not taught to hear set to nought."""
+    rows = rows.astype(np.float32)
+    for name, block in BLOCKS.items():
+        if name not in blocks:
+            rows[..., block] = 0
+    return rows
+
+
+def sure(probability: np.ndarray) -> np.ndarray:
+    """0 below even chances, 1 from 0.9."""
+    return np.clip((probability - 0.5) / 0.4, 0, 1)
+
+
+def _above(opening: np.ndarray) -> np.ndarray:
+    """Openings bent so that they come to lie above `_LEAST_GAP` without a corner in their path."""
+    softness = 0.002
+    return _LEAST_GAP + softness * np.logaddexp(0, (opening - _LEAST_GAP) / softness)
+
+
+def _ramp(count: int, start: int, length: int) -> np.ndarray:
+    """(count, 1) rising from 0 at `start` to 1 in `length` frames, as half a cosine."""
+    part = np.clip((np.arange(count) - start) / length, 0, 1)[:, None]
+    return (0.5 - 0.5 * np.cos(np.pi * part)).astype(np.float32)
+
+
+def _combined(reference: Coefficients, mouths: np.ndarray, life: LivelinessFrames | None) -> Coefficients:
+    count = len(mouths)
+    expression = np.repeat(reference.expression, count, 0)
+    expression[:, MOUTH] = mouths[:, MOUTH]
+    pose, crop = np.repeat(reference.pose, count, 0), np.repeat(reference.crop, count, 0)
+    if life is not None:
+        expression[:, : MOUTH.start] += life.expression[:, : MOUTH.start]
+        pose, crop = pose + life.pose, crop + life.crop
+    return Coefficients(expression, pose, crop)
+
+
+_LOCK = threading.Lock()
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Networks on one thread: the sums' order, and with it the last bit, must not depend on the machine's cores."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _under(part: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name[len(part) + 1 :]: value for name, value in tensors.items() if name.startswith(part + ".")}
+
+
+def _beside(folder: Path, component: str) -> Path:
+    own = folder.parent / component
+    return own if own.is_dir() else EMBEDDED / component

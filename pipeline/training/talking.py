@@ -1,0 +1,434 @@
+"""Train the talking driver from the corpus: Huang 2022 §4.2, and what was measured to help.
+
+Each clip is heard several times over, each time stretched, equalised, echoed and drowned in noise; people count
+alike, however long their footage; the reference is any frame of the clip, fitted alone, as a portrait will be.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.audio.reading import read_audio
+from pipeline.coefficients import CROP_DIM, EXPRESSION_DIM, POSE_DIM
+from pipeline.drivers.hearing import SOUND_DIM, hear
+from pipeline.drivers.level import normalised
+from pipeline.drivers.mouth import MOUTH, Mouth
+from pipeline.drivers.networks import DriverConfig, DriverNet
+from pipeline.drivers.phonetics import PhoneNet
+from pipeline.drivers.talking import Finish, TalkingDriver, only, reference_row
+from pipeline.face.morphable import MorphableModel
+from pipeline.hub import EMBEDDED
+from pipeline.training.augmentation import augment, stretch
+from pipeline.training.corpus import TrackedClip, check_found, tracked_clips
+from pipeline.training.phonetics import main as train_phonetics
+
+CLIP_FRAMES = 90
+_REFERENCES = 12  # frames of a clip that are fitted alone, to stand for a portrait of the person
+_LEAST_SYNC, _GOOD_SYNC = 0.2, 0.35
+_MOST_SECONDS = 20.0  # of one person; more does not make them count more
+
+
+@dataclass
+class Lesson:
+    """A clip as the network learns it.
+
+    Attributes:
+        name, speaker: from the manifest.
+        weight: how often it is drawn, relative to others.
+        sound: for each reading (T, SOUND_DIM) float16; the first is the sound as it is.
+        expression: for each reading β (T, 64) under the clip's own α, in step with the sound.
+        pose: for each reading p (T, 6).
+        references: (R, REFERENCE_DIM) what the driver is told of the portrait.
+        bases: (R, 64) the same frames' β under the clip's α, mouth closed: what the residual is added to.
+        poses: (R, 6) their p in the clip's frame of reference.
+        rest: (64,) the person's β with the mouth at rest.
+        identity: α.
+    """
+
+    name: str
+    speaker: str
+    weight: float
+    identity: np.ndarray = field(repr=False)
+    references: np.ndarray = field(repr=False)
+    bases: np.ndarray = field(repr=False)
+    poses: np.ndarray = field(repr=False)
+    rest: np.ndarray = field(repr=False)
+    sound: list[np.ndarray] = field(default_factory=list, repr=False)
+    expression: list[np.ndarray] = field(default_factory=list, repr=False)
+    pose: list[np.ndarray] = field(default_factory=list, repr=False)
+
+
+def make_lesson(clip: TrackedClip, model: MorphableModel, mouth: Mouth) -> Lesson:
+    """References, bases and rest of a clip; its sound is added by `add_reading`."""
+    beta, identity = clip.coefficients.expression, clip.identity
+    frames = np.linspace(0, len(beta) - 1, _REFERENCES).round().astype(int)
+    references = np.stack([reference_of(clip, int(frame), model, mouth) for frame in frames])
+    opening = mouth.geometry(identity, beta)[:, 0]
+    rest = beta[opening <= np.quantile(opening, 0.15)].mean(0)
+    rest_opening = mouth.geometry(identity, rest)[0]
+    return Lesson(
+        clip.file.name,
+        clip.file.speaker,
+        1.0,
+        identity,
+        references,
+        mouth.opened(beta[frames], -opening[frames]),
+        clip.coefficients.pose[frames],
+        mouth.opened(rest[None], -rest_opening[None])[0],
+    )
+
+
+def reference_of(clip: TrackedClip, frame: int, model: MorphableModel, mouth: Mouth) -> np.ndarray:
+    """(REFERENCE_DIM,) what the driver would be told if this frame were the portrait: fitted on its own."""
+    one = clip.coefficients[frame]
+    size = (512, 512)
+    seen = model.project(model.shape(clip.identity, one.expression), one.pose, one.crop, size)
+    identity, alone = model.fit(seen, size)
+    return reference_row(alone, mouth.geometry(identity, alone.expression)[0])
+
+
+def add_reading(
+    lesson: Lesson,
+    clip: TrackedClip,
+    samples: np.ndarray,
+    phone_net: PhoneNet,
+    rng: np.random.Generator | None = None,
+    babble: list[np.ndarray] | None = None,
+) -> None:
+    """Let the clip be heard once more: as it is without `rng`, changed with it. Picture follows the sound's lag."""
+    speed = 1.0 if rng is None else float(np.exp(rng.uniform(np.log(0.85), np.log(1.18))))
+    sound = normalised(samples)
+    if rng is not None:
+        sound = augment(stretch(sound, speed), rng, babble)
+    rows = hear(sound, phone_net)
+    times = (np.arange(len(rows)) + 0.5) * speed - 0.5 + clip.file.lag
+    inside = (times >= 0) & (times <= len(clip.coefficients) - 1)
+    lesson.sound.append(rows[inside].astype(np.float16))
+    lesson.expression.append(_at(clip.coefficients.expression, times[inside]))
+    lesson.pose.append(_at(clip.coefficients.pose, times[inside]))
+
+
+def _at(rows: np.ndarray, times: np.ndarray) -> np.ndarray:
+    low = np.floor(times).astype(int)
+    high = np.minimum(low + 1, len(rows) - 1)
+    part = (times - low)[:, None]
+    return (rows[low] * (1 - part) + rows[high] * part).astype(np.float32)
+
+
+def make_lessons(
+    clips: list[TrackedClip],
+    model: MorphableModel,
+    phone_net: PhoneNet,
+    readings: int = 8,
+    seed: int = 0,
+    log: Callable[[str], None] = print,
+) -> list[Lesson]:
+    """All clips as lessons with `readings` changed readings each beside the sound as it is."""
+    mouth = Mouth.of(model)
+    rng = np.random.default_rng(seed)
+    clips = [clip for clip in check_found(clips) if clip.file.sync >= _LEAST_SYNC]
+    sounds = [read_audio(clip.file.path) for clip in clips]
+    babble = [sound for sound in sounds if len(sound) > 32_000][::3]
+    lessons = []
+    started = time.monotonic()
+    for clip, sound in zip(clips, sounds, strict=True):
+        lesson = make_lesson(clip, model, mouth)
+        for reading in range(1 + readings):
+            add_reading(lesson, clip, sound, phone_net, rng if reading else None, babble)
+        seconds = len(lesson.sound[0]) / 25
+        lesson.weight = seconds * (1.0 if clip.file.sync >= _GOOD_SYNC else 0.5) * (0.7 if clip.file.generated else 1.0)
+        lessons.append(lesson)
+    by_speaker: dict[str, float] = {}
+    for lesson in lessons:
+        by_speaker[lesson.speaker] = by_speaker.get(lesson.speaker, 0) + len(lesson.sound[0]) / 25
+    for lesson in lessons:
+        lesson.weight *= min(1.0, _MOST_SECONDS / by_speaker[lesson.speaker])
+    took = time.monotonic() - started
+    log(f"{len(lessons)} clips of {len(by_speaker)} people heard {1 + readings} times in {took:.0f} s")
+    return lessons
+
+
+def silent_rows(phone_net: PhoneNet, seconds: float = 120.0, seed: int = 5) -> np.ndarray:
+    """Rows of rooms in which nobody speaks: nothing at all, hiss and hum at many levels, in turns of six seconds."""
+    rng = np.random.default_rng(seed)
+    parts = []
+    for _ in range(int(seconds / 6)):
+        spectrum = np.fft.rfft(rng.normal(size=6 * 16_000)) / np.maximum(np.arange(48_001), 1) ** rng.uniform(0, 1)
+        noise = np.fft.irfft(spectrum)
+        noise *= 10 ** (rng.uniform(-75, -33) / 20) / np.sqrt((noise**2).mean())
+        parts.append(noise if rng.random() < 0.75 else noise * 0)
+    return hear(np.concatenate(parts), phone_net).astype(np.float16)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one network of the ensemble is trained; the first five are Huang 2022's."""
+
+    config: DriverConfig = field(default_factory=DriverConfig)
+    batch: int = 32
+    learning_rate: float = 5e-3
+    last_rate: float = 1e-4
+    weight_decay: float = 0.05
+    steps: int = 700
+    clean: float = 0.25  # share of examples whose sound is left as it is
+    silence: float = 0.15  # share of examples in which a pause is spliced
+    correlation: float = 1.0  # weight of the loss that asks for the lips' rhythm
+    lips: float = 1.0  # weight of the lip vertices' loss
+    blocks: tuple[str, ...] = ("vico", "mel", "phonetic")  # what the network may hear
+
+
+def train_network(
+    lessons: list[Lesson],
+    mouth: Mouth,
+    silence: np.ndarray,
+    recipe: Recipe,
+    seed: int = 0,
+    held: list[Lesson] | None = None,
+    log: Callable[[str], None] = print,
+) -> DriverNet:
+    """Train one network; `held` people measure it now and then."""
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    net = DriverNet(recipe.config)
+    optimiser = torch.optim.AdamW(net.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
+    warm = max(1, recipe.steps // 20)
+    floor = recipe.last_rate / recipe.learning_rate
+
+    def rate(step: int) -> float:
+        cosine = 0.5 * (1 + np.cos(np.pi * step / recipe.steps))
+        return min(1.0, (step + 1) / warm) * (floor + (1 - floor) * cosine)
+
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
+    draw = np.array([lesson.weight for lesson in lessons])
+    draw /= draw.sum()
+    terms = Terms(mouth, recipe)
+    started, losses = time.monotonic(), []
+    for step in range(recipe.steps):
+        net.train()
+        batch = _draw_batch(lessons, draw, silence, recipe, rng)
+        loss = terms(net(batch["sound"], batch["reference"]), batch)
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+        losses.append(loss.item())
+        if (step + 1) % 100 == 0 or step + 1 == recipe.steps:
+            said = f"seed {seed} step {step + 1}/{recipe.steps}: loss {np.mean(losses[-100:]):.3f}"
+            if held:
+                score = measure([net], held, mouth, recipe.blocks)
+                said += f", held-out lips r {score['r']:.3f}, spread {score['spread']:.2f}"
+            log(f"{said}, {time.monotonic() - started:.0f} s")
+    return net.eval()
+
+
+def _draw_batch(
+    lessons: list[Lesson], draw: np.ndarray, silence: np.ndarray, recipe: Recipe, rng: np.random.Generator
+) -> dict[str, Tensor]:
+    sounds = np.zeros((recipe.batch, CLIP_FRAMES, SOUND_DIM), np.float32)
+    targets = np.zeros((recipe.batch, CLIP_FRAMES, EXPRESSION_DIM), np.float32)
+    poses = np.zeros((recipe.batch, CLIP_FRAMES, POSE_DIM), np.float32)
+    masks = np.zeros((recipe.batch, CLIP_FRAMES), np.float32)
+    references = []
+    for row, index in enumerate(rng.choice(len(lessons), recipe.batch, p=draw)):
+        lesson = lessons[index]
+        reading = 0 if rng.random() < recipe.clean else int(rng.integers(len(lesson.sound)))
+        length = len(lesson.sound[reading])
+        start = int(rng.integers(0, max(1, length - CLIP_FRAMES + 1)))
+        part = slice(start, min(start + CLIP_FRAMES, length))
+        count = part.stop - part.start
+        portrait = int(rng.integers(len(lesson.references)))
+        sounds[row, :count] = lesson.sound[reading][part]
+        targets[row, :count] = lesson.expression[reading][part]
+        poses[row, :count] = lesson.pose[reading][part] - lesson.poses[portrait]
+        masks[row, :count] = 1
+        if count < CLIP_FRAMES:
+            sounds[row, count:] = silence[rng.integers(len(silence))]
+            targets[row, count:] = lesson.rest
+        if rng.random() < recipe.silence:
+            _splice_pause(sounds[row], targets[row], masks[row], lesson.rest, silence, rng)
+        targets[row] -= lesson.bases[portrait]
+        references.append(lesson.references[portrait])
+    sounds = only(sounds, recipe.blocks)
+    reference = np.stack(references)
+    reference = reference + rng.normal(size=reference.shape).astype(np.float32) * 0.02
+    arrays = {"sound": sounds, "target": targets, "pose": poses, "mask": masks, "reference": reference}
+    return {name: torch.from_numpy(array.astype(np.float32)) for name, array in arrays.items()}
+
+
+def _splice_pause(
+    sound: np.ndarray,
+    target: np.ndarray,
+    mask: np.ndarray,
+    rest: np.ndarray,
+    silence: np.ndarray,
+    rng: np.random.Generator,
+) -> None:
+    """Put a pause of 0.6 to 3 s into the example, in which the mouth goes to its rest and out of it again."""
+    length = int(rng.integers(15, 76))
+    start = int(rng.integers(-10, CLIP_FRAMES - 10))
+    first, last = max(0, start), min(CLIP_FRAMES, start + length)
+    offset = int(rng.integers(len(silence) - CLIP_FRAMES))
+    sound[first:last] = silence[offset : offset + last - first]
+    t = np.arange(CLIP_FRAMES)
+    # The mouth is shut from a sixth of a second after the sound ends until just before it comes back.
+    into = np.clip((t - start + 1) / 5, 0, 1) if start > 0 else np.ones(CLIP_FRAMES)
+    out = np.clip((start + length - t) / 4, 0, 1) if start + length < CLIP_FRAMES else np.ones(CLIP_FRAMES)
+    share = 0.5 - 0.5 * np.cos(np.pi * np.minimum(into, out))
+    share = np.where((t < start) | (t >= start + length), 0, share)[:, None]
+    target[:] = target * (1 - share) + rest * share
+    mask[first:last] = 1
+
+
+class Terms:
+    """The loss: Huang 2022 eqs. 1-3 on residuals, and lips as vertices, as opening and as rhythm."""
+
+    def __init__(self, mouth: Mouth, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.lips = torch.from_numpy(mouth.lips)
+        self.opening = torch.from_numpy(mouth.expression[0])
+        self.weights = torch.full((EXPRESSION_DIM,), 0.3)
+        self.weights[MOUTH] = 1.0
+        self.weights /= EXPRESSION_DIM**0.5
+
+    def __call__(self, output: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        mask, target = batch["mask"], batch["target"]
+        total = mask.sum()
+        beta, pose, crop = output.split([EXPRESSION_DIM, POSE_DIM, CROP_DIM], -1)
+        # Eq. 1. The crop of a corpus clip never changes, so its residual is nought, and so is eq. 2's target.
+        generation = ((beta - target) * self.weights).norm(dim=-1) + crop.norm(dim=-1)
+        generation = generation + (pose - batch["pose"]).abs().sum(-1)
+        motion = (crop[:, 1:] - crop[:, :-1]).norm(dim=-1)  # eq. 2
+        loss = (generation * mask).sum() / total + (motion * mask[:, 1:]).sum() / total
+        apart = (beta - target)[..., MOUTH]
+        lips = (apart @ self.lips.T).abs().mean(-1) / 0.01
+        opening = (apart @ self.opening).abs() / 0.02
+        loss = loss + self.recipe.lips * ((lips + opening) * mask).sum() / total
+        made, true = beta[..., MOUTH] @ self.opening, target[..., MOUTH] @ self.opening
+        return loss + self.recipe.correlation * (1 - correlation(made, true, mask)).mean()
+
+
+def correlation(a: Tensor, b: Tensor, mask: Tensor) -> Tensor:
+    """Pearson's r (B,) of series (B, T) where `mask` is 1."""
+    count = mask.sum(1, keepdim=True).clamp(min=1)
+    a = (a - (a * mask).sum(1, keepdim=True) / count) * mask
+    b = (b - (b * mask).sum(1, keepdim=True) / count) * mask
+    return (a * b).sum(1) / (a.square().sum(1) * b.square().sum(1) + 1e-10).sqrt()
+
+
+@torch.inference_mode()
+def predict(nets: list[DriverNet], lesson: Lesson, blocks: tuple[str, ...], portrait: int = 0) -> np.ndarray:
+    """β (T, 64) of the ensemble's mean for a lesson's own sound, from its first frame as the portrait."""
+    rows, reference = (
+        torch.from_numpy(only(lesson.sound[0], blocks))[None],
+        torch.from_numpy(lesson.references[portrait])[None],
+    )
+    residual = torch.stack([net.eval()(rows, reference)[0] for net in nets]).mean(0).numpy()
+    return lesson.bases[portrait] + residual[:, :EXPRESSION_DIM]
+
+
+def measure(nets: list[DriverNet], lessons: list[Lesson], mouth: Mouth, blocks: tuple[str, ...]) -> dict[str, float]:
+    """Mean over clips: lips' correlation (best of ±1 frame), at lag 0, spread of opening, error of lip vertices."""
+    rows = []
+    for lesson in lessons:
+        made = mouth.geometry(lesson.identity, predict(nets, lesson, blocks))
+        true = mouth.geometry(lesson.identity, lesson.expression[0])
+        a, b = made[:, 0], true[:, 0]
+        near = [np.corrcoef(a[1:-1], b[1 + k : len(b) - 1 + k])[0, 1] for k in (-1, 0, 1)]
+        wide = np.corrcoef(made[:, 1], true[:, 1])[0, 1]
+        rows.append((max(near), near[1], a.std() / b.std(), np.abs(a - b).mean(), wide))
+    return dict(zip(("r", "r0", "spread", "error", "r_width"), np.mean(rows, 0).tolist(), strict=True))
+
+
+def split_people(lessons: list[Lesson], clips: list[TrackedClip], share: int = 8) -> tuple[list[Lesson], list[Lesson]]:
+    """Lessons to learn from, and those of every eighth real speaker to choose by; no person is in both."""
+    good = {c.file.name for c in clips if c.file.kind == "talk" and c.file.sync >= _GOOD_SYNC}
+    speakers = sorted({lesson.speaker for lesson in lessons if lesson.name in good})
+    apart = set(speakers[3::share])
+    held = [lesson for lesson in lessons if lesson.speaker in apart and lesson.name in good]
+    return [lesson for lesson in lessons if lesson.speaker not in apart], held
+
+
+def main(
+    corpus: str | Path,
+    output: str | Path,
+    cache: str | Path,
+    phonetics: str | Path | None = None,
+    seeds: tuple[int, ...] = (0, 1, 2, 3),
+    steps: int = 700,
+    readings: int = 8,
+    log: Callable[[str], None] = print,
+) -> None:
+    """Train the whole driver and write it to `output`.
+
+    Args:
+        corpus: the corpus's folder.
+        output: where the weights go.
+        cache: keeps tracked clips between trainings, see `tracked_clips`.
+        phonetics: a recogniser that `pipeline.training.phonetics` wrote; trained here unless given.
+        seeds: one network of the ensemble each.
+        steps: of each training.
+        readings: changed versions of each clip's sound.
+        log: told how it goes.
+    """
+    torch.set_num_threads(1)
+    if phonetics is None:
+        phonetics = Path(cache) / "phonetics"
+        train_phonetics(phonetics)
+    phone_net = load_phone_net(phonetics)
+    model = MorphableModel.load(EMBEDDED / "face")
+    mouth = Mouth.of(model)
+    clips = tracked_clips(corpus, ("talk", "synthetic"), "train", cache, model, log)
+    lessons = make_lessons(clips, model, phone_net, readings, log=log)
+    silence = silent_rows(phone_net)
+    taught, held = split_people(lessons, clips)
+    recipe = Recipe(steps=steps)
+    nets = [train_network(taught, mouth, silence, recipe, seed, held, log) for seed in seeds]
+    finish = choose_finish(nets, recipe.blocks, held, mouth, log)
+    members = [(net, recipe.blocks) for net in nets]
+    TalkingDriver(members, phone_net, mouth, finish, None, model).save(output)
+
+
+def choose_finish(
+    nets: list[DriverNet], blocks: tuple[str, ...], held: list[Lesson], mouth: Mouth, log: Callable[[str], None] = print
+) -> Finish:
+    """Gains with which held-out people's mouths move as much as they did, to 0.97 of it.
+
+    Each coefficient's gain is the ratio of spreads, drawn towards 1 where prediction and truth have little in
+    common: what isn't known can't be shown by shouting.
+    """
+    made = [predict(nets, lesson, blocks)[:, MOUTH] for lesson in held]
+    true = [lesson.expression[0][:, MOUTH] for lesson in held]
+    own = [row - row.mean(0) for row in made]
+    real = [row - row.mean(0) for row in true]
+    a, b = np.concatenate(own), np.concatenate(real)
+    r = (a * b).mean(0) / (a.std(0) * b.std(0))
+    gains = 1 + (np.clip(b.std(0) / a.std(0), 1, 2.0) - 1) * np.clip(r / 0.5, 0, 1)
+    ratios = []
+    for lesson, row, middle in zip(held, own, made, strict=True):
+        beta = lesson.expression[0].copy()
+        beta[:, MOUTH] = middle.mean(0) + gains * row
+        opening = mouth.geometry(lesson.identity, beta)[:, 0]
+        ratios.append(opening.std() / mouth.geometry(lesson.identity, lesson.expression[0])[:, 0].std())
+    gain = 0.97 / float(np.mean(ratios))
+    log(f"gains of coefficients {gains.min():.2f} to {gains.max():.2f}, of the opening {gain:.2f}")
+    return Finish(gains.astype(np.float32), opening_gain=gain)
+
+
+def load_phone_net(folder: str | Path) -> PhoneNet:
+    """Read what `pipeline.training.phonetics.main` wrote."""
+    from safetensors.torch import load_file
+
+    folder = Path(folder)
+    net = PhoneNet(**json.loads((folder / "phonetics.json").read_text()))
+    tensors = load_file(str(folder / "phonetics.safetensors"))
+    net.load_state_dict({name: value.float() for name, value in tensors.items()})
+    return net.eval()
