@@ -6,7 +6,6 @@ import gc
 import os
 import resource
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +32,7 @@ def test_nothing_is_left_when_the_caller_fails(tmp_path: Path, repository: Path,
             video.write(grey(7))
         raise error
     assert os.listdir(tmp_path) == []
-    assert (open_files(), threading.active_count()) == (before, threads)
+    assert open_files() <= before and threading.active_count() <= threads
 
 
 def test_file_appears_only_when_whole_and_an_older_one_survives_failure(tmp_path: Path) -> None:
@@ -76,7 +75,7 @@ def test_full_disk_is_one_sentence(tmp_path: Path, room: int) -> None:
                 video.write(generator.integers(0, 255, (128, 128, 3), dtype=np.uint8))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert os.listdir(tmp_path) == [] and open_files() == before
+    assert os.listdir(tmp_path) == [] and open_files() <= before
 
 
 def test_places_that_cannot_be_written_are_told_at_once(tmp_path: Path) -> None:
@@ -123,18 +122,26 @@ def test_wrong_frames_are_refused(tmp_path: Path) -> None:
 def test_encoding_goes_on_beside_rendering_but_not_without_bound(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, waiting = writer._yuv_frame, []
+    """While the encoder stands still a few frames are taken and then no more, until it goes on."""
+    real, gate = writer._yuv_frame, threading.Event()
+    taken: list[int] = []
 
-    def slow(*arguments: object) -> object:
-        time.sleep(0.005)
-        waiting.append(video._frames.qsize())
+    def gated(*arguments: object) -> object:
+        gate.wait()
         return real(*arguments)
 
-    monkeypatch.setattr(writer, "_yuv_frame", slow)
+    def render() -> None:
+        for index in range(100):
+            video.write(grey(index))
+            taken.append(index)
+
+    monkeypatch.setattr(writer, "_yuv_frame", gated)
     with VideoWriter(tmp_path / "clip.mp4", (64, 48)) as video:
-        begun = time.perf_counter()
-        video.write(grey(0))
-        assert time.perf_counter() - begun < 0.005
-        for _ in range(60):
-            video.write(grey(0))
-    assert len(waiting) == 61 and 2 <= max(waiting) <= 16
+        renderer = threading.Thread(target=render)
+        renderer.start()
+        renderer.join(0.5)
+        held = len(taken)
+        gate.set()
+        renderer.join()
+    assert 2 <= held <= 20 and len(taken) == 100
+    assert VideoReader(tmp_path / "clip.mp4").frames == 100
