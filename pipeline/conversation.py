@@ -131,7 +131,7 @@ class ConversationalHeadPipeline:
         Raises:
             InputError: if an input or option cannot be used; its text says why and what to do.
         """
-        from pipeline.audio import probe_audio, stream_audio
+        from pipeline.audio.reading import probe_audio, stream_audio
 
         _check_range("expression_scale", expression_scale, 0, 2)
         _check_range("motion_scale", motion_scale, 0, 2)
