@@ -6,21 +6,27 @@ the page, which shows its progress as it goes; `gradio_client`, which gets the c
 
 from __future__ import annotations
 
+import atexit
 import functools
 import html
 import importlib.util
 import os
 import shutil
+import signal
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 # Gradio reads these when it is imported; nothing here may call home.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-# Uploads and clips go to a folder of this process, so that none outlives it.
-os.environ.setdefault("GRADIO_TEMP_DIR", os.path.join(tempfile.gettempdir(), f"tete-a-tete-page-{os.getpid()}"))
+if "GRADIO_TEMP_DIR" not in os.environ:
+    # Uploads and clips go to a folder that only this process's user may read, and that goes with the process.
+    os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="tete-a-tete-page-")
+    atexit.register(shutil.rmtree, os.environ["GRADIO_TEMP_DIR"], ignore_errors=True)
 
 import gradio as gr
 
@@ -28,7 +34,10 @@ from app_jobs import Moment, Start, Studio, log
 from app_look import (
     EMPTY_CARD,
     HEADER,
+    SIZES,
     STOPPED_CARD,
+    PortraitInput,
+    SizeInput,
     footer,
     progress_card,
     refusal_card,
@@ -36,7 +45,7 @@ from app_look import (
     stage_title,
     theme,
 )
-from pipeline.errors import InputError
+from pipeline.errors import Cancelled, InputError
 
 ROOT = Path(__file__).resolve().parent
 EXAMPLES = ROOT / "examples"
@@ -46,30 +55,7 @@ MAX_UPLOAD = os.environ.get("TETE_MAX_UPLOAD", "200mb")
 KEEP_SECONDS = int(os.environ.get("TETE_KEEP_SECONDS", "1800"))
 """How long an upload or a clip stays on the server, so that it can be played and downloaded."""
 
-SIZE_LIMITS = 64, 2048
-SIZES = [("Original", 0), ("256 px", 256), ("512 px", 512), ("768 px", 768), ("1024 px", 1024)]
 NO_PROMISE = "Something went wrong on our side; please try once more, or with another file."
-
-
-class PortraitInput(gr.Image):
-    """An image input that hands on the file as it came: reading it, and refusing it, is the pipeline's job."""
-
-    is_template = True  # the browser's part is Image's
-
-    def preprocess(self, payload: Any) -> str | None:
-        return None if payload is None else payload.path
-
-
-class SizeInput(gr.Dropdown):
-    """A choice of sizes on the page, and any whole number over HTTP, where Gradio would ask for one of the choices."""
-
-    is_template = True
-
-    def api_info(self) -> dict[str, Any]:
-        return {"type": "integer", "description": "pixels; 0 is the portrait's own size"}
-
-    def preprocess(self, payload: Any) -> int:
-        return checked_size(payload)
 
 
 # What callers may ask for. Each checks its inputs and returns how to start; the names and types are the API's.
@@ -142,14 +128,6 @@ def reenact(
     return lambda pipe, progress: pipe.reenact(portrait, video, relative=relative, size=size or None, progress=progress)
 
 
-def checked_size(size: Any) -> int:
-    """Raises: gr.Error: if `size` is neither 0 nor a whole number within `SIZE_LIMITS`."""
-    low, high = SIZE_LIMITS
-    if isinstance(size, int) and (size == 0 or low <= size <= high):
-        return size
-    raise gr.Error(f"Size must be 0 or from {low} to {high} pixels.", print_exception=False)
-
-
 def require(value: object, sentence: str) -> None:
     """Raises: InputError: with `sentence`, if `value` is missing or false."""
     if not value:
@@ -163,6 +141,8 @@ def sentence_of(error: Exception) -> str:
     """What to tell the visitor of `error`; what is no fault of theirs is logged, not shown."""
     if isinstance(error, InputError):
         return str(error)
+    if isinstance(error, Cancelled):
+        return "The server is closing; please come back in a minute."
     log.error("a job failed", exc_info=error)
     return NO_PROMISE
 
@@ -186,22 +166,22 @@ def for_clients(studio: Studio, request: Callable[..., Start]) -> Callable[..., 
     return endpoint
 
 
-def for_page(studio: Studio, request: Callable[..., Start]) -> Callable[..., AsyncIterator[tuple]]:
-    """`request` for the page: values for its stage, clip, download, start and stop (see `Stage.outputs`)."""
+def for_page(studio: Studio, request: Callable[..., Start], others: int) -> Callable[..., AsyncIterator[tuple]]:
+    """`request` for the page: values for its card, clip and download, and for the buttons (see `running`)."""
 
     @functools.wraps(request)
     async def listener(*values: Any, **named: Any) -> AsyncIterator[tuple]:
         try:
             async for moment in studio.render(request(*values, **named), file_name(request)):
                 if isinstance(moment, Moment):
-                    yield (progress_card(moment), gr.skip(), gr.skip(), *running(True))
+                    yield progress_card(moment), gr.skip(), gr.skip(), *running(True, others)
                 else:
-                    path = str(moment.path)
-                    video = gr.Video(path, visible=True)
-                    yield (result_card(moment), video, gr.DownloadButton(value=path, visible=True), *running(False))
+                    video = gr.Video(str(moment.path), visible=True)
+                    download = gr.DownloadButton(value=str(moment.path), visible=True)
+                    yield result_card(moment), video, download, *running(False, others)
         except Exception as error:
             sentence = html.escape(sentence_of(error), quote=False)
-            yield (refusal_card(sentence), gr.skip(), gr.skip(), *running(False))
+            yield refusal_card(sentence), gr.skip(), gr.skip(), *running(False, others)
             raise gr.Error(sentence, title="This did not work", print_exception=False) from error
 
     return listener
@@ -216,9 +196,9 @@ def file_name(request: Callable[..., Start]) -> str:
     return f"tete-a-tete-{request.__name__}"
 
 
-def running(busy: bool) -> tuple:
-    """The start and stop buttons: one at a time."""
-    return gr.Button(visible=not busy), gr.Button(visible=busy)
+def running(busy: bool, others: int = 0) -> tuple:
+    """A mode's start and stop buttons, one at a time, and the other modes' start buttons: one clip at a time."""
+    return gr.Button(visible=not busy), gr.Button(visible=busy), *[gr.Button(interactive=not busy)] * others
 
 
 # The page.
@@ -233,30 +213,56 @@ class Stage:
         self.download = gr.DownloadButton("Download the clip", visible=False, elem_id="download")
 
 
-def add_mode(studio: Studio, stage: Stage, request: Callable[..., Start], inputs: list[Any], label: str) -> None:
-    """The consent box has been placed: add start and stop buttons that run `request`, and its public endpoint."""
+@dataclass(frozen=True)
+class Mode:
+    """One way to make a clip: its request, the inputs that it takes in order, and its buttons."""
+
+    request: Callable[..., Start]
+    inputs: list[Any]
+    make: gr.Button
+    stop: gr.Button
+
+
+def add_buttons(request: Callable[..., Start], inputs: list[Any], label: str) -> Mode:
     name = request.__name__
     make = gr.Button(label, variant="primary", size="lg", elem_id=f"make-{name}")
     stop = gr.Button("Stop", variant="stop", size="lg", visible=False, elem_id=f"stop-{name}")
-    outputs = [stage.card, stage.video, stage.download, make, stop]
+    return Mode(request, inputs, make, stop)
+
+
+def connect(studio: Studio, stage: Stage, mode: Mode, modes: list[Mode]) -> None:
+    """Make the mode's buttons work, and give its request to gradio_client and MCP under its own name."""
+    name = mode.request.__name__
+    others = [other.make for other in modes if other is not mode]
+    buttons = [mode.make, mode.stop, *others]
+    outputs = [stage.card, stage.video, stage.download, *buttons]
     quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
     # The studio keeps the queue, because it can tell each visitor of their place; Gradio's would hold them silently.
     shared: dict[str, Any] = {"concurrency_id": "clips", "concurrency_limit": None}
 
-    begun = make.click(lambda: (progress_card(Moment()), *no_clip(), *running(True)), None, outputs, **quiet)
-    work = begun.then(
-        for_page(studio, request),
-        inputs,
+    def begin() -> tuple:
+        return progress_card(Moment()), *no_clip(), *running(True, len(others))
+
+    def end() -> tuple:
+        return running(False, len(others))
+
+    work = mode.make.click(begin, None, outputs, **quiet).then(
+        for_page(studio, mode.request, len(others)),
+        mode.inputs,
         outputs,
         show_progress="hidden",
         api_name=f"page_{name}",
         api_visibility="private",
         **shared,
     )
-    work.failure(lambda: running(False), None, [make, stop], **quiet)
-    stop.click(lambda: (STOPPED_CARD, *no_clip(), *running(False)), None, outputs, cancels=[work], **quiet)
+    work.failure(end, None, buttons, **quiet)
+    mode.stop.click(lambda: (STOPPED_CARD, *no_clip(), *end()), None, outputs, cancels=[work], **quiet)
     gr.Button(visible=False).click(
-        for_clients(studio, request), inputs, gr.Video(visible=False, label="clip"), api_name=name, **shared
+        for_clients(studio, mode.request),
+        mode.inputs,
+        gr.Video(visible=False, label="clip"),
+        api_name=name,
+        **shared,
     )
 
 
@@ -289,7 +295,7 @@ def strengths() -> tuple[gr.Slider, gr.Slider]:
     )
 
 
-def talk_tab(studio: Studio, stage: Stage, portrait: gr.Image) -> None:
+def talk_tab(portrait: gr.Image) -> Mode:
     with gr.Tab("Speak", id="talk"):
         audio = gr.Audio(type="filepath", sources=["upload", "microphone"], label="Voice", buttons=[], elem_id="voice")
         add_examples(audio, example_files("speech", {".wav", ".flac", ".ogg", ".mp3"}), "Example voices", named=True)
@@ -299,10 +305,10 @@ def talk_tab(studio: Studio, stage: Stage, portrait: gr.Image) -> None:
                 size = SizeInput(SIZES, value=0, label="Size", min_width=120)
                 seed = gr.Number(0, precision=0, minimum=0, maximum=2**31 - 1, label="Seed", min_width=120)
         consent = gr.Checkbox(False, label="I may use this face and voice", elem_id="consent-talk")
-        add_mode(studio, stage, talk, [portrait, audio, seed, expression, motion, size, consent], "Make it speak")
+        return add_buttons(talk, [portrait, audio, seed, expression, motion, size, consent], "Make it speak")
 
 
-def reenact_tab(studio: Studio, stage: Stage, portrait: gr.Image) -> None:
+def reenact_tab(portrait: gr.Image) -> Mode:
     with gr.Tab("Follow a video", id="reenact"):
         video = gr.Video(sources=["upload", "webcam"], label="Driving video", buttons=[], elem_id="driving")
         add_examples(video, example_files("driving", {".mp4", ".webm", ".mov"}), "Example videos", named=True)
@@ -311,9 +317,7 @@ def reenact_tab(studio: Studio, stage: Stage, portrait: gr.Image) -> None:
             expression, motion = strengths()
             size = SizeInput(SIZES, value=0, label="Size", min_width=120)
         consent = gr.Checkbox(False, label="I may use this face and video", elem_id="consent-reenact")
-        add_mode(
-            studio, stage, reenact, [portrait, video, relative, expression, motion, size, consent], "Make it follow"
-        )
+        return add_buttons(reenact, [portrait, video, relative, expression, motion, size, consent], "Make it follow")
 
 
 def build_app(factory: Callable[[], Any], workers: int = WORKERS, places: int = QUEUE) -> tuple[gr.Blocks, Studio]:
@@ -343,12 +347,13 @@ def build_app(factory: Callable[[], Any], workers: int = WORKERS, places: int = 
                 )  # fmt: skip
                 pictures = example_files("portraits", {".png", ".jpg", ".jpeg", ".webp"})
                 add_examples(portrait, pictures, "Example portraits", named=False)
-                modes = gr.Tabs(elem_id="modes")
+                tabs = gr.Tabs(elem_id="modes")
             with gr.Column(scale=6, min_width=300, elem_id="result"):
                 stage = Stage()
-        with modes:
-            talk_tab(studio, stage, portrait)
-            reenact_tab(studio, stage, portrait)
+        with tabs:
+            modes = [talk_tab(portrait), reenact_tab(portrait)]
+        for mode in modes:
+            connect(studio, stage, mode, modes)
         gr.HTML(footer(KEEP_SECONDS))
     page.queue(max_size=workers + places)
     return page, studio
@@ -369,21 +374,24 @@ def launch_options() -> dict[str, Any]:
     }
 
 
+def load_pipeline() -> Any:
+    """The pipeline on the embedded weights, with everything loaded and run once."""
+    from pipeline import ConversationalHeadPipeline
+
+    pipe = ConversationalHeadPipeline.from_pretrained()
+    pipe.warm_up()
+    return pipe
+
+
 def main() -> None:
-    def load() -> Any:
-        from pipeline import ConversationalHeadPipeline
-
-        pipe = ConversationalHeadPipeline.from_pretrained()
-        pipe.warm_up()
-        return pipe
-
-    page, studio = build_app(load)
+    # Stopped as a container is stopped, the page cleans up as after Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    page, studio = build_app(load_pipeline)
     studio.warm()
     try:
         page.launch(**launch_options())
     finally:
         studio.close()
-        shutil.rmtree(os.environ["GRADIO_TEMP_DIR"], ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,16 @@
-"""How the page looks and what it says: theme, texts and the cards that tell of a job."""
+"""How the page looks and what it says: its inputs, the cards that tell of a job, its texts and its theme."""
 
 from __future__ import annotations
 
 import html
+from typing import Any
 
 import gradio as gr
 
 from app_jobs import Moment, Result
 
+SIZE_LIMITS = 64, 2048
+SIZES = [("Original", 0), ("256 px", 256), ("512 px", 512), ("768 px", 768), ("1024 px", 1024)]
 STAGES = {
     "waiting": "Waiting for a free place",
     "loading": "Loading the models",
@@ -15,6 +18,35 @@ STAGES = {
     "rendering": "Drawing frames",
     "finishing": "Finishing the file",
 }
+
+
+class PortraitInput(gr.Image):
+    """An image input that hands on the file as it came: reading it, and refusing it, is the pipeline's job."""
+
+    is_template = True  # the browser's part is Image's
+
+    def preprocess(self, payload: Any) -> str | None:
+        return None if payload is None else payload.path
+
+
+class SizeInput(gr.Dropdown):
+    """A choice of sizes on the page, and any whole number over HTTP, where Gradio would ask for one of the choices."""
+
+    is_template = True
+
+    def api_info(self) -> dict[str, Any]:
+        return {"type": "integer", "description": "pixels; 0 is the portrait's own size"}
+
+    def preprocess(self, payload: Any) -> int:
+        return checked_size(payload)
+
+
+def checked_size(size: Any) -> int:
+    """Raises: gr.Error: if `size` is neither 0 nor a whole number within `SIZE_LIMITS`."""
+    low, high = SIZE_LIMITS
+    if isinstance(size, int) and (size == 0 or low <= size <= high):
+        return size
+    raise gr.Error(f"Size must be 0 or from {low} to {high} pixels.", print_exception=False)
 
 
 def stage_title(stage: str) -> str:
@@ -80,7 +112,7 @@ def footer(keep_seconds: int) -> str:
     """What the page promises, with how long files stay."""
     return f"""<footer class="terms"><p>Everything is computed on this server; no other is called. Uploads and clips
     are removed after {duration(keep_seconds)}. Use only faces and voices that you may use; clips are marked as
-    AI-generated.</p></footer>"""
+    AI-generated. The models are for research and non-commercial use only.</p></footer>"""
 
 
 def theme() -> gr.themes.Base:

@@ -110,6 +110,11 @@ class Server:
     fake: FakePipeline
     studio: Studio
 
-    def work_files(self) -> list[Path]:
-        """What jobs have on disk now, apart from Gradio's own copies."""
-        return list(self.studio._folder.iterdir())
+    def leaves_nothing(self) -> bool:
+        """Whether jobs' files are gone within 2 s (a stopped encoder takes a moment to end); Gradio's copies aside."""
+        deadline = time.monotonic() + 2
+        while list(self.studio._folder.iterdir()):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)
+        return True

@@ -60,7 +60,7 @@ def test_from_upload_to_a_playing_video_with_sound_and_download(
     download.value.save_as(tmp_path / "clip.mp4")
     assert (tmp_path / "clip.mp4").read_bytes()[4:8] == b"ftyp"
     expect(page.locator(".card.done")).to_contain_text("256 × 256 px")
-    assert not server.work_files(), "the clip was left in the work folder"
+    assert server.leaves_nothing(), "the clip was left in the work folder"
 
 
 def test_a_video_drives_the_portrait(server: Server, visit: Visit, files: Files, artefacts: Path) -> None:
@@ -74,6 +74,20 @@ def test_a_video_drives_the_portrait(server: Server, visit: Visit, files: Files,
     assert playing(page)["width"] == 256
     page.screenshot(path=artefacts / "reenact.png", full_page=True)
     assert server.fake.calls[-1]["relative"] is True
+
+
+def test_one_clip_at_a_time(server: Server, visit: Visit, files: Files) -> None:
+    server.fake.frames, server.fake.delay = 1000, 0.05
+    page = visit(server.url)
+    fill_talk(page, files)
+    page.click("#make-talk")
+    page.wait_for_selector(".card.working")
+    page.get_by_role("tab", name="Follow a video").click()
+    expect(page.locator("#make-reenact")).to_be_disabled()
+    page.get_by_role("tab", name="Speak").click()
+    page.click("#stop-talk")
+    page.get_by_role("tab", name="Follow a video").click()
+    expect(page.locator("#make-reenact")).to_be_enabled()
 
 
 def test_progress_names_the_stage_counts_frames_and_tells_the_time_left(
@@ -108,7 +122,7 @@ def test_stop_stops_the_work_within_a_second(server: Server, visit: Visit, files
     expect(page.locator(".card")).to_contain_text("Stopped")
     expect(page.locator("#make-talk")).to_be_visible()
     page.screenshot(path=artefacts / "stopped.png", full_page=True)
-    assert not server.work_files(), "a stopped job left files"
+    assert server.leaves_nothing(), "a stopped job left files"
     # And the place is free again.
     server.fake.__init__()
     page.click("#make-talk")
@@ -145,7 +159,7 @@ def test_bad_input_is_refused_in_a_sentence(
     text = page.locator("body").inner_text()
     assert "Traceback" not in text
     assert "secret detail" not in text
-    assert not server.work_files()
+    assert server.leaves_nothing()
 
 
 def test_nothing_chosen_is_refused_before_the_work(server: Server, visit: Visit) -> None:

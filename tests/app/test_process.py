@@ -1,0 +1,74 @@
+"""`python app.py` as a process: what it leaves behind when it is stopped, and what it asks of the network."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from gradio_client import Client, handle_file
+
+SCRIPT = """
+import sys
+sys.path[:0] = [{root!r}, {tests!r}]
+import app
+from fakes import FakePipeline
+app.load_pipeline = lambda: FakePipeline(frames=2000, delay=0.02)
+app.main()
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def test_a_terminated_page_leaves_neither_uploads_nor_work(
+    repository: Path, files: dict[str, Path], tmp_path: Path
+) -> None:
+    port, scratch = free_port(), tmp_path / "scratch"
+    scratch.mkdir()
+    environment = {k: v for k, v in os.environ.items() if k != "GRADIO_TEMP_DIR"}
+    environment |= {"TMPDIR": str(scratch), "GRADIO_SERVER_PORT": str(port)}
+    script = SCRIPT.format(root=str(repository), tests=str(Path(__file__).parent))
+    process = subprocess.Popen([sys.executable, "-c", script], env=environment, cwd=tmp_path)
+    try:
+        url = f"http://127.0.0.1:{port}/"
+        wait_for(url, process)
+        client = Client(url, verbose=False, download_files=str(tmp_path / "client"))
+        job = client.submit(
+            portrait=handle_file(files["portrait"]), audio=handle_file(files["voice"]), consent=True, api_name="/talk"
+        )
+        deadline = time.monotonic() + 20
+        while not list(scratch.rglob("tete-a-tete-talk.mp4")):
+            assert time.monotonic() < deadline, "the work did not begin"
+            time.sleep(0.05)
+        kept = [path for path in scratch.iterdir() if path.name.startswith("tete-a-tete-")]
+        assert len(kept) == 2
+        assert {path.stat().st_mode & 0o077 for path in kept} == {0}, "others on the machine may read the uploads"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+        with pytest.raises(Exception, match=r"closing|stopped|Server|[Cc]onnect"):
+            job.result(timeout=10)
+    finally:
+        process.kill()
+    assert [path.name for path in scratch.iterdir() if path.name.startswith("tete-a-tete-")] == []
+
+
+def wait_for(url: str, process: subprocess.Popen) -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        assert process.poll() is None, "the page ended"
+        assert time.monotonic() < deadline, "the page did not start"
+        try:
+            urllib.request.urlopen(url, timeout=2).close()
+            return
+        except OSError:
+            time.sleep(0.2)
