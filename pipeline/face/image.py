@@ -70,7 +70,7 @@ def read_picture(source: ImageSource) -> Picture:
     if isinstance(source, np.ndarray):
         name, notes = "The picture", []
         _check_size(name, source.shape[1] if source.ndim > 1 else 0, source.shape[0] if source.ndim else 0)
-        return _finished(name, _image_of(source), notes)
+        return _finished(name, _image_of(source), notes, decoded_from=max(source.shape[:2]))
     if isinstance(source, Image.Image):
         _check_size("The picture", *source.size)
         return _decoded("The picture", source)
@@ -157,10 +157,12 @@ def _loaded(name: str, image: Image.Image, notes: list[str]) -> Image.Image:
 def _rows_there(pixels: np.ndarray) -> int:
     """How many rows a decoder filled before the data ended: it leaves the rest in one flat colour."""
     flat = (pixels == pixels[-1, -1]).reshape(len(pixels), -1).all(1)
-    if not flat[-1]:
-        return len(pixels)
-    filled = int(np.flatnonzero(~flat)[-1]) + 1 if not flat.all() else 0
-    return max(0, filled - 16)  # the last row of blocks is filled in part only
+    if flat.all():
+        return 0
+    filled = int(np.flatnonzero(~flat)[-1]) + 1
+    if filled == len(pixels) and (pixels[-1, -16:] != pixels[-1, -1]).any():
+        return filled
+    return max(0, filled - 2) // 16 * 16  # JPEG's last row of blocks is filled in part, and bleeds into the next
 
 
 def _in_srgb(image: Image.Image) -> Image.Image:
