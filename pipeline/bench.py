@@ -15,30 +15,20 @@ import sys
 import tempfile
 import time
 import wave
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import cycle, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from pipeline.bench_stages import FRAME_STAGES
 from pipeline.clock import SAMPLE_RATE
 from pipeline.errors import InputError
 from pipeline.evaluation.tables import Check, Column, Row, Table
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    from pipeline.conversation import ConversationalHeadPipeline
-
 _ROOT = Path(__file__).resolve().parents[1]
 PORTRAIT = _ROOT / "examples" / "portraits" / "astronaut.png"
 SPEECH = _ROOT / "examples" / "speech" / "hello_slt.wav"
-FRAME_STAGES = ("track", "fit", "features", "driver", "render", "fusion", "encode")
-_HEARING = ("hear", "extract_features")  # what the driver calls to turn sound into rows
-_FUSING = ("fuse",)  # what the renderer calls to lay the head over its background
-_WARM_RUNS = 3
-_HELD_FRAMES = 32  # rendered frames kept for the stages that need pictures; they are used in turn
+_HEAD_SIDE = 2.5
 _FRAMES_PER_SECOND = {512: 100, 1024: 30}  # ../shared/design.md, "Budgets"
 _FIRST_FRAME_SECONDS, _COLD_SECONDS, _MEMORY_MB, _WEIGHTS_MB = 1.0, 10.0, 1500, 60
 
@@ -113,7 +103,8 @@ def run(
     Args:
         sizes: pixels of the picture's longer side.
         seconds: of sound; the audio file is repeated or cut to it.
-        portrait: a picture with a face.
+        portrait: a picture with a face; a square of 2.5 face heights around it is used, so that the face has the
+            same share of every size.
         audio: a sound file.
         weights: a folder or Hub repository; None for the embedded ones.
         progress: called with "bench", processes done and in all.
@@ -129,7 +120,9 @@ def run(
     with tempfile.TemporaryDirectory(prefix="tete-bench-") as folder:
         sound = Path(folder) / "speech.wav"
         _write_speech(Path(audio), sound, seconds)
-        job = {"portrait": str(portrait), "audio": str(sound), "weights": weights, "folder": folder}
+        picture = Path(folder) / "portrait.png"
+        _write_head(portrait, picture)
+        job = {"portrait": str(picture), "audio": str(sound), "weights": weights, "folder": folder}
         for number, size in enumerate(sizes):
             results = []
             for part in ("clip", "stages"):
@@ -180,144 +173,15 @@ def _stage_table(size: int, stages: dict[str, list[float]]) -> Table:
     return Table(f"{size} pixels", _STAGE_COLUMNS, rows)
 
 
-# What runs in the processes -------------------------------------------------------------------------------------
-
-
 def _in_process(job: dict[str, Any]) -> dict[str, Any]:
-    """Run `_work` on a job in a fresh Python process and return what it prints."""
+    """Run `pipeline.bench_stages` on a job in a fresh Python process and return what it prints."""
     job = {**job, "started": time.time()}
-    command = [sys.executable, "-m", "pipeline.bench", json.dumps(job)]
+    command = [sys.executable, "-m", "pipeline.bench_stages", json.dumps(job)]
     done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         lines = done.stderr.strip().splitlines() or ["it ended without a word"]
         raise InputError(f"Measuring {job['part']} at {job['size']} pixels failed: {lines[-1]}")
     return json.loads(done.stdout.strip().splitlines()[-1])
-
-
-def _work(job: dict[str, Any]) -> dict[str, Any]:
-    return {"clip": _measure_clip, "stages": _measure_stages}[job["part"]](job)
-
-
-def _measure_clip(job: dict[str, Any]) -> dict[str, float]:
-    """A whole clip from files to MP4: once cold, counted from the start of the process, then warm."""
-    pipeline = _load(job["weights"])
-    output = Path(job["folder"]) / f"clip-{job['size']}.mp4"
-
-    def make(begun: float) -> tuple[float, float, int]:
-        clip = pipeline.talk(job["portrait"], job["audio"], size=job["size"])
-        first, count = 0.0, 0
-
-        def note(stage: str, done: int, total: int) -> None:
-            nonlocal first, count
-            first = first or (time.time() - begun if stage == "rendering" else 0.0)
-            count = max(count, done if stage == "rendering" else 0)
-
-        clip.save(output, progress=note)
-        return first, time.time() - begun, count
-
-    cold_first, cold, frames = make(job["started"])
-    peak = _peak_megabytes()
-    warm_first, warm, _ = min((make(time.time()) for _ in range(_WARM_RUNS)), key=lambda run: run[1])
-    begun = time.perf_counter()
-    pipeline.portrait(job["portrait"], job["size"])
-    return {
-        "frames": frames,
-        "cold_first": cold_first,
-        "cold_fps": frames / cold,
-        "warm_first": warm_first,
-        "warm_fps": frames / warm,
-        "portrait": time.perf_counter() - begun,
-        "peak_mb": peak,
-    }
-
-
-def _measure_stages(job: dict[str, Any]) -> dict[str, list[float]]:
-    """Seconds a frame of each stage, first the cold pass and then the warm ones."""
-    pipeline = _load(job["weights"])
-    passes = [_stage_pass(pipeline, job) for _ in range(1 + _WARM_RUNS)]
-    return {stage: [times[stage] for times in passes] for stage in FRAME_STAGES}
-
-
-def _stage_pass(pipeline: ConversationalHeadPipeline, job: dict[str, Any]) -> dict[str, float]:
-    from pipeline.audio.reading import read_audio
-    from pipeline.coefficients import Coefficients
-    from pipeline.face.tracker import FaceTracker
-    from pipeline.renderers.mesh import MeshRenderer
-    from pipeline.video import VideoWriter
-
-    seconds: dict[str, float] = {}
-    portrait = pipeline.portrait(job["portrait"], job["size"])
-    samples = read_audio(job["audio"])
-    with _stopwatch(seconds, "driver"), _timed("pipeline.drivers.talking", _HEARING, seconds, "features"):
-        parts = pipeline.driver(samples, portrait.coefficients, seed=0, identity=portrait.identity)
-        coefficients = Coefficients.concatenate(list(parts))
-    frames = len(coefficients)
-
-    renderer = MeshRenderer.load(pipeline.weights, portrait)
-    pictures: list[np.ndarray] = []
-    with _stopwatch(seconds, "render"), _timed("pipeline.renderers.mesh", _FUSING, seconds, "fusion"):
-        for frame in renderer.render(coefficients):
-            if len(pictures) < _HELD_FRAMES:
-                pictures.append(frame)
-    # Stages within stages are counted once.
-    seconds["driver"] -= seconds["features"]
-    seconds["render"] -= seconds["fusion"]
-
-    shown = list(islice(cycle(pictures), frames))
-    written = Path(job["folder"]) / "stage.mp4"
-    with _stopwatch(seconds, "encode"), VideoWriter(written, portrait.size, job["audio"]) as writer:
-        for frame in shown:
-            writer.write(frame)
-    with FaceTracker(video=True) as tracker, _stopwatch(seconds, "track"):
-        faces = [tracker.follow(frame) for frame in shown]
-    found = [face.landmarks for face in faces if face is not None]
-    if not found:
-        raise InputError("No face was found in the rendered frames; bench another portrait.")
-    import numpy as np
-
-    with _stopwatch(seconds, "fit"):
-        pipeline.model.fit(np.stack(found), portrait.size, portrait.identity)
-    return {stage: value / (len(found) if stage == "fit" else frames) for stage, value in seconds.items()}
-
-
-def _load(weights: str | None) -> ConversationalHeadPipeline:
-    from pipeline.conversation import ConversationalHeadPipeline
-
-    return ConversationalHeadPipeline.from_pretrained(weights)
-
-
-@contextmanager
-def _stopwatch(seconds: dict[str, float], stage: str) -> Iterator[None]:
-    begun = time.perf_counter()
-    yield
-    seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - begun
-
-
-@contextmanager
-def _timed(module: str, names: Sequence[str], seconds: dict[str, float], stage: str) -> Iterator[None]:
-    """Add up the time that a module spends in some of the functions that it calls."""
-    import importlib
-
-    home = importlib.import_module(module)
-    functions = {name: getattr(home, name) for name in names}
-
-    def wrapped(function: Callable[..., Any]) -> Callable[..., Any]:
-        def wrapper(*args: Any, **options: Any) -> Any:
-            with _stopwatch(seconds, stage):
-                return function(*args, **options)
-
-        return wrapper
-
-    for name, function in functions.items():
-        setattr(home, name, wrapped(function))
-    try:
-        yield
-    finally:
-        for name, function in functions.items():
-            setattr(home, name, function)
-
-
-# The machine ----------------------------------------------------------------------------------------------------
 
 
 def _cold_command_line(job: dict[str, Any], size: int) -> float:
@@ -345,17 +209,23 @@ def _write_speech(source: Path, path: Path, seconds: float) -> None:
         file.writeframes((np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
 
 
-def _peak_megabytes() -> float:
-    """Most memory that this process has held, in MB of 10^6 bytes."""
-    try:
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024 / 1e6
-    except OSError:
-        pass
-    import resource  # macOS: in bytes there
+def _write_head(source: str | os.PathLike[str], path: Path) -> None:
+    """The head and shoulders of a picture, as a square."""
+    import cv2
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    from pipeline.face.image import read_image
+    from pipeline.face.tracker import FaceTracker
+
+    image = read_image(source)
+    with FaceTracker() as tracker:
+        faces = tracker.find(image)
+    if not faces:
+        raise InputError(f"No face was found in {source}; give a picture that shows one.")
+    side = min(round(_HEAD_SIDE * faces[0].height), *image.shape[:2])
+    left, top, right, bottom = faces[0].box
+    x = round(min(max(0, (left + right - side) / 2), image.shape[1] - side))
+    y = round(min(max(0, (top + bottom - side) / 2), image.shape[0] - side))
+    cv2.imwrite(str(path), cv2.cvtColor(image[y : y + side, x : x + side], cv2.COLOR_RGB2BGR))
 
 
 def _weights_megabytes() -> float:
@@ -367,7 +237,8 @@ def _weights_megabytes() -> float:
 def _machine() -> dict[str, Any]:
     import torch
 
-    gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none"
+    # Every stage of the embedded engine runs on the processor; the GPU is named so that figures are read rightly.
+    gpu = f"{torch.cuda.get_device_name(0)} (not used)" if torch.cuda.is_available() else "none"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "processor": _processor(),
@@ -384,10 +255,3 @@ def _processor() -> str:
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
-
-
-if __name__ == "__main__":
-    try:
-        print(json.dumps(_work(json.loads(sys.argv[1]))))
-    except InputError as error:
-        sys.exit(str(error))

@@ -1,0 +1,171 @@
+"""What the bench measures inside a process of its own: a whole clip, or each stage alone.
+
+`pipeline.bench` starts it with a job as JSON (portrait, audio, weights, folder, size, part, started) and reads the
+last line that it prints.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import cycle, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from pipeline.conversation import ConversationalHeadPipeline
+
+FRAME_STAGES = ("track", "fit", "features", "driver", "render", "fusion", "encode")
+_HEARING = ("hear", "extract_features")  # what the driver calls to turn sound into rows
+_FUSING = ("fuse",)  # what the renderer calls to lay the head over its background
+_WARM_RUNS = 3
+_HELD_FRAMES = 32  # rendered frames kept for the stages that need pictures; they are used in turn
+
+
+def _work(job: dict[str, Any]) -> dict[str, Any]:
+    return {"clip": _measure_clip, "stages": _measure_stages}[job["part"]](job)
+
+
+def _measure_clip(job: dict[str, Any]) -> dict[str, float]:
+    """A whole clip from files to MP4: once cold, counted from the start of the process, then warm."""
+    pipeline = _load(job["weights"])
+    output = Path(job["folder"]) / f"clip-{job['size']}.mp4"
+
+    def make(begun: float) -> tuple[float, float, int]:
+        clip = pipeline.talk(job["portrait"], job["audio"], size=job["size"])
+        first, count = 0.0, 0
+
+        def note(stage: str, done: int, total: int) -> None:
+            nonlocal first, count
+            first = first or (time.time() - begun if stage == "rendering" else 0.0)
+            count = max(count, done if stage == "rendering" else 0)
+
+        clip.save(output, progress=note)
+        return first, time.time() - begun, count
+
+    cold_first, cold, frames = make(job["started"])
+    peak = _peak_megabytes()
+    warm_first, warm, _ = min((make(time.time()) for _ in range(_WARM_RUNS)), key=lambda run: run[1])
+    begun = time.perf_counter()
+    pipeline.portrait(job["portrait"], job["size"])
+    return {
+        "frames": frames,
+        "cold_first": cold_first,
+        "cold_fps": frames / cold,
+        "warm_first": warm_first,
+        "warm_fps": frames / warm,
+        "portrait": time.perf_counter() - begun,
+        "peak_mb": peak,
+    }
+
+
+def _measure_stages(job: dict[str, Any]) -> dict[str, list[float]]:
+    """Seconds a frame of each stage, first the cold pass and then the warm ones."""
+    pipeline = _load(job["weights"])
+    passes = [_stage_pass(pipeline, job) for _ in range(1 + _WARM_RUNS)]
+    return {stage: [times[stage] for times in passes] for stage in FRAME_STAGES}
+
+
+def _stage_pass(pipeline: ConversationalHeadPipeline, job: dict[str, Any]) -> dict[str, float]:
+    from pipeline.audio.reading import read_audio
+    from pipeline.coefficients import Coefficients
+    from pipeline.face.tracker import FaceTracker
+    from pipeline.renderers.mesh import MeshRenderer
+    from pipeline.video import VideoWriter
+
+    seconds: dict[str, float] = {}
+    portrait = pipeline.portrait(job["portrait"], job["size"])
+    samples = read_audio(job["audio"])
+    with _stopwatch(seconds, "driver"), _timed("pipeline.drivers.talking", _HEARING, seconds, "features"):
+        parts = pipeline.driver(samples, portrait.coefficients, seed=0, identity=portrait.identity)
+        coefficients = Coefficients.concatenate(list(parts))
+    frames = len(coefficients)
+
+    renderer = MeshRenderer.load(pipeline.weights, portrait)
+    pictures: list[np.ndarray] = []
+    with _stopwatch(seconds, "render"), _timed("pipeline.renderers.mesh", _FUSING, seconds, "fusion"):
+        for frame in renderer.render(coefficients):
+            if len(pictures) < _HELD_FRAMES:
+                pictures.append(frame)
+    # Stages within stages are counted once.
+    seconds["driver"] -= seconds["features"]
+    seconds["render"] -= seconds["fusion"]
+
+    shown = list(islice(cycle(pictures), frames))
+    written = Path(job["folder"]) / "stage.mp4"
+    with _stopwatch(seconds, "encode"), VideoWriter(written, portrait.size, job["audio"]) as writer:
+        for frame in shown:
+            writer.write(frame)
+    with FaceTracker(video=True) as tracker, _stopwatch(seconds, "track"):
+        faces = [tracker.follow(frame) for frame in shown]
+    found = [face.landmarks for face in faces if face is not None]
+    if not found:
+        raise InputError("No face was found in the rendered frames; bench another portrait.")
+    import numpy as np
+
+    with _stopwatch(seconds, "fit"):
+        pipeline.model.fit(np.stack(found), portrait.size, portrait.identity)
+    return {stage: value / (len(found) if stage == "fit" else frames) for stage, value in seconds.items()}
+
+
+def _load(weights: str | None) -> ConversationalHeadPipeline:
+    from pipeline.conversation import ConversationalHeadPipeline
+
+    return ConversationalHeadPipeline.from_pretrained(weights)
+
+
+@contextmanager
+def _stopwatch(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    begun = time.perf_counter()
+    yield
+    seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - begun
+
+
+@contextmanager
+def _timed(module: str, names: Sequence[str], seconds: dict[str, float], stage: str) -> Iterator[None]:
+    """Add up the time that a module spends in some of the functions that it calls."""
+    home = importlib.import_module(module)
+    functions = {name: getattr(home, name) for name in names}
+
+    def wrapped(function: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapper(*args: Any, **options: Any) -> Any:
+            with _stopwatch(seconds, stage):
+                return function(*args, **options)
+
+        return wrapper
+
+    for name, function in functions.items():
+        setattr(home, name, wrapped(function))
+    try:
+        yield
+    finally:
+        for name, function in functions.items():
+            setattr(home, name, function)
+
+
+def _peak_megabytes() -> float:
+    """Most memory that this process has held, in MB of 10^6 bytes."""
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024 / 1e6
+    except OSError:
+        pass
+    import resource  # macOS: in bytes there
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+
+
+if __name__ == "__main__":
+    try:
+        print(json.dumps(_work(json.loads(sys.argv[1]))))
+    except InputError as error:
+        sys.exit(str(error))
