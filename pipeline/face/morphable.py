@@ -106,18 +106,27 @@ class MorphableModel:
         if landmarks.ndim != 3 or len(landmarks) == 0:
             raise ValueError("Fitting needs landmarks of shape (T, 478, 3) with at least one frame.")
         landmarks = landmarks.astype(np.float64)
-        alpha = np.zeros(self.identity_basis.shape[-1]) if identity is None else np.asarray(identity, np.float64)
-        beta = np.zeros((len(landmarks), EXPRESSION_DIM))
-        for step in range(rounds):
-            if identity is None:
-                every = max(1, len(landmarks) // 64)
-                alpha = self._solve_identity(self._unpose(landmarks[::every], alpha, beta[::every])[0])
-            for _ in range(2 if step == 0 else 1):
-                unposed, _ = self._unpose(landmarks, alpha, beta)
-                beta = self._solve_expression(unposed - self.shape(alpha))
+        alpha = self._fit_identity(landmarks, rounds) if identity is None else np.asarray(identity, np.float64)
+        beta = self._fit_expression(landmarks, alpha, rounds + 1)
         _, (rotation, scale, shift) = self._unpose(landmarks, alpha, beta)
         crops, pose = _split_placement(rotation, scale, shift, size, crop)
         return alpha.astype(np.float32), Coefficients(beta, pose, crops)
+
+    def _fit_identity(self, landmarks: np.ndarray, rounds: int) -> np.ndarray:
+        """α of up to 64 frames of one person."""
+        landmarks = landmarks[:: -(-len(landmarks) // 64)]
+        alpha = np.zeros(self.identity_basis.shape[-1])
+        beta = np.zeros((len(landmarks), EXPRESSION_DIM))
+        for _ in range(rounds):
+            alpha = self._solve_identity(self._unpose(landmarks, alpha, beta)[0])
+            beta = self._fit_expression(landmarks, alpha, 2)
+        return alpha
+
+    def _fit_expression(self, landmarks: np.ndarray, alpha: np.ndarray, rounds: int) -> np.ndarray:
+        beta = np.zeros((len(landmarks), EXPRESSION_DIM))
+        for _ in range(rounds):
+            beta = self._solve_expression(self._unpose(landmarks, alpha, beta)[0] - self.shape(alpha))
+        return beta
 
     def _unpose(self, landmarks: np.ndarray, alpha: np.ndarray, beta: np.ndarray):
         transform = align(self.shape(alpha, beta), landmarks, self.rigid_weights)

@@ -23,6 +23,8 @@ __all__ = ["LANDMARKS", "Face", "FaceTracker"]
 _TILE = 256  # parts are cut from a picture shrunk until they have this side; detectors see 128 and 192 pixels
 _LARGE = 0.08  # a face this share of the picture's longer side ends the search
 _SMALLEST = 20  # pixels; a smaller face is of no use to anyone
+_SETTLED = 0.004  # share of its side by which the crop may still move when it counts as settled
+_ROUNDS = 8
 _CROP = 1.5  # side of the tracked crop over that of the mesh, as in MediaPipe
 # Further views of a face: mirrored or not, shift in crop sides, scale, turn in radians.
 _VIEWS = (
@@ -150,7 +152,7 @@ class FaceTracker:
         scale = min(1.0, parts * _TILE / max(image.shape[:2]))
         small = shrunk(image, scale)
         side = -(-max(small.shape[:2]) // parts)
-        step = side // 2 if parts == 2 else side * 3 // 4  # larger faces were looked for in larger parts
+        step = max(1, side // 2 if parts == 2 else side * 3 // 4)  # larger faces were looked for in larger parts
         found = []
         for top, left in itertools.product(*(_starts(length, side, step) for length in small.shape[:2])):
             back = np.array([[1 / scale, 0, left / scale], [0, 1 / scale, top / scale]])
@@ -167,27 +169,29 @@ class FaceTracker:
         if either_way:
             ways = [region, replace(region, roll=region.roll + np.pi)]
             region = max(ways, key=lambda way: self._mesh(_cut(image, way, False)[0])[1])
-        for _ in range(4):
+        for _ in range(_ROUNDS):
             landmarks = self._track(image, region)
             if landmarks is None:
                 return None
             last, region = region, _region_of(landmarks)
-            if np.abs(region.centre - last.centre).max() + abs(region.side - last.side) < 0.02 * last.side:
+            if np.abs(region.centre - last.centre).max() + abs(region.side - last.side) < _SETTLED * last.side:
                 break
         return landmarks
 
     def _confirm(self, image: np.ndarray, landmarks: np.ndarray) -> np.ndarray | None:
-        """Mean of the meshes of several views of the face, or None where they disagree: that is no face."""
+        """The mesh, or None where several views of the face disagree with it: that is no face.
+
+        Not their mean: a portrait must be tracked just as the frames of a video are, or the two differ by more
+        than the head moves.
+        """
         region, limit = _region_of(landmarks), _DISAGREEMENT * np.linalg.norm(landmarks[10] - landmarks[152])
-        meshes = [landmarks]
         for mirror, right, down, scale, turn in _VIEWS:
             shift = region.side * np.array([right, down])
             view = _Region(region.centre + shift, scale * region.side, region.roll + turn)
             mesh = self._track(image, view, mirror)
             if mesh is None or np.linalg.norm((mesh - landmarks)[:, :2], axis=1).mean() > limit:
                 return None
-            meshes.append(mesh)
-        return np.mean(meshes, axis=0)
+        return landmarks
 
     def _track(self, image: np.ndarray, region: _Region, mirror: bool = False) -> np.ndarray | None:
         """Landmarks (478, 3) of the face in a region, in pixels of the image; None where there is no face."""
