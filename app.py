@@ -34,14 +34,13 @@ from app_jobs import Moment, Start, Studio, log
 from app_look import (
     EMPTY_CARD,
     HEADER,
-    SIZES,
     STOPPED_CARD,
-    PortraitInput,
-    SizeInput,
     footer,
+    portrait_input,
     progress_card,
     refusal_card,
     result_card,
+    size_input,
     stage_title,
     theme,
 )
@@ -302,7 +301,7 @@ def talk_tab(portrait: gr.Image) -> Mode:
         with gr.Accordion("Options", open=False):
             expression, motion = strengths()
             with gr.Row():
-                size = SizeInput(SIZES, value=0, label="Size", min_width=120)
+                size = size_input()
                 seed = gr.Number(0, precision=0, minimum=0, maximum=2**31 - 1, label="Seed", min_width=120)
         consent = gr.Checkbox(False, label="I may use this face and voice", elem_id="consent-talk")
         return add_buttons(talk, [portrait, audio, seed, expression, motion, size, consent], "Make it speak")
@@ -315,7 +314,7 @@ def reenact_tab(portrait: gr.Image) -> Mode:
         with gr.Accordion("Options", open=False):
             relative = gr.Checkbox(True, label="Keep the portrait's own face at rest", info="Off: same person")
             expression, motion = strengths()
-            size = SizeInput(SIZES, value=0, label="Size", min_width=120)
+            size = size_input()
         consent = gr.Checkbox(False, label="I may use this face and video", elem_id="consent-reenact")
         return add_buttons(reenact, [portrait, video, relative, expression, motion, size, consent], "Make it follow")
 
@@ -341,10 +340,7 @@ def build_app(factory: Callable[[], Any], workers: int = WORKERS, places: int = 
         gr.HTML(HEADER)
         with gr.Row(elem_id="desk", equal_height=False):
             with gr.Column(scale=5, min_width=300, elem_id="inputs"):
-                portrait = PortraitInput(
-                    type="filepath", sources=["upload", "webcam", "clipboard"], label="Portrait", height=230,
-                    buttons=[], elem_id="portrait",
-                )  # fmt: skip
+                portrait = portrait_input()
                 pictures = example_files("portraits", {".png", ".jpg", ".jpeg", ".webp"})
                 add_examples(portrait, pictures, "Example portraits", named=False)
                 tabs = gr.Tabs(elem_id="modes")

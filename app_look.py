@@ -20,25 +20,30 @@ STAGES = {
 }
 
 
-class PortraitInput(gr.Image):
+# Gradio writes a stub file beside any module that subclasses a component, so the two below change an instance.
+
+
+def portrait_input() -> gr.Image:
     """An image input that hands on the file as it came: reading it, and refusing it, is the pipeline's job."""
+    image = gr.Image(
+        type="filepath",
+        sources=["upload", "webcam", "clipboard"],
+        label="Portrait",
+        height=230,
+        buttons=[],
+        elem_id="portrait",
+    )
+    image.preprocess = lambda payload: None if payload is None else payload.path  # type: ignore[method-assign]
+    return image
 
-    is_template = True  # the browser's part is Image's
 
-    def preprocess(self, payload: Any) -> str | None:
-        return None if payload is None else payload.path
-
-
-class SizeInput(gr.Dropdown):
+def size_input() -> gr.Dropdown:
     """A choice of sizes on the page, and any whole number over HTTP, where Gradio would ask for one of the choices."""
-
-    is_template = True
-
-    def api_info(self) -> dict[str, Any]:
-        return {"type": "integer", "description": "pixels; 0 is the portrait's own size"}
-
-    def preprocess(self, payload: Any) -> int:
-        return checked_size(payload)
+    size = gr.Dropdown(SIZES, value=0, label="Size", min_width=120)
+    info = {"type": "integer", "description": "pixels; 0 is the portrait's own size"}
+    size.api_info = lambda: info  # type: ignore[method-assign]
+    size.preprocess = checked_size  # type: ignore[method-assign]
+    return size
 
 
 def checked_size(size: Any) -> int:
