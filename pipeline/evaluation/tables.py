@@ -117,14 +117,7 @@ class Table:
 
     def text(self) -> str:
         """For a terminal: aligned columns, the means, the promises."""
-        body = [[_shown(row.get(c.key), c) for c in self.columns] for row in self.measured]
-        totals = self.summary()
-        last = [_shown(totals.get(c.key), c) if c.total else "" for c in self.columns]
-        if last and not last[0]:
-            last[0] = "mean"
-        lines = _aligned([[c.heading for c in self.columns], *body, last])
-        lines.insert(1, "-" * len(lines[0]))
-        lines.insert(len(lines) - 1, lines[1])
+        lines = self._lines() if self.columns else []
         failed = [
             f"not measured: {row.get(self.columns[0].key)}: {row['error']}" for row in self.rows if row.get("error")
         ]
@@ -134,6 +127,17 @@ class Table:
         ]
         blocks = [[self.name], lines, failed, extra, checks, self.notes]
         return "\n\n".join("\n".join(block) for block in blocks if block)
+
+    def _lines(self) -> list[str]:
+        body = [[_shown(row.get(c.key), c) for c in self.columns] for row in self.measured]
+        summed = any(column.total for column in self.columns)
+        if summed:
+            totals = self.summary()
+            last = [_shown(totals.get(c.key), c) if c.total else "" for c in self.columns]
+            body.append([last[0] or "mean", *last[1:]])
+        lines = _aligned([[c.heading for c in self.columns], *body])
+        rule = "-" * max(len(line) for line in lines)
+        return [lines[0], rule, *lines[1:-1], rule, lines[-1]] if summed else [lines[0], rule, *lines[1:]]
 
 
 def _plain(value: object) -> Value:
