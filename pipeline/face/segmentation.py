@@ -19,6 +19,7 @@ from pipeline.face.topology import CHIN, FOREHEAD, MESH_POINTS, OUTLINE
 # Views of the person: side in face heights, how far their centre lies below the face's, mirrored, weight.
 _VIEWS = ((2.4, 0.0, False, 1.0), (3.2, 0.2, True, 1.0), (4.8, 0.6, False, 0.5), (9.0, 2.0, True, 0.25))
 _TILE = 128  # pixels; the matte is refined in tiles, as most of them hold no edge
+_BODILESS = 0.35  # mean probability where head and shoulders should be: corpus portraits from 0.5
 _UNSURE = 0.8  # mean probability on the face below which the network has not seen this person: else above 0.98
 
 
@@ -81,7 +82,8 @@ class Segmenter:
         hull = _filled(grid.pixels.shape[:2], grid.face[OUTLINE])
         probability = self._probability(grid, hull)
         body = _head_and_shoulders(grid)
-        if probability[hull > 0.5].mean() < _UNSURE:
+        seen = float((probability * hull).sum() / max(hull.sum(), 1e-6))
+        if seen < _UNSURE or float((probability * body).sum() / body.sum()) < _BODILESS:
             probability = np.maximum(probability, body)
         probability = np.maximum(probability, hull)
         if len(others):
@@ -223,7 +225,8 @@ def _weighed(grid: _Grid, probability: np.ndarray, body: np.ndarray) -> np.ndarr
         return (counts / max(counts.sum(), 1e-6)).astype(np.float32)
 
     colours = np.log((share(probability**2) + 1e-6) / (share((1 - probability) ** 2) + 1e-6))
-    safe = np.clip(probability, 0.01, 0.99)
+    colours = np.clip(colours, -3, 3)  # doubts are settled by colour, certainties are not overturned
+    safe = np.clip(probability, 0.005, 0.995)
     evidence = np.log(safe / (1 - safe)) + 0.7 * colours.ravel()[index] + 2.0 * (body - 0.5).clip(0)
     return 1 / (1 + np.exp(-evidence))
 
