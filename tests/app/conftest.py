@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import sys
@@ -17,6 +18,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
 os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="tete-tests-")
+atexit.register(shutil.rmtree, os.environ["GRADIO_TEMP_DIR"], ignore_errors=True)
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 # The page's modules stand at the root, where Spaces wants them.
@@ -47,7 +49,6 @@ def _server() -> Iterator[Server]:
     yield Server(url, fake, studio)
     studio.close()
     page.close(verbose=False)
-    shutil.rmtree(os.environ["GRADIO_TEMP_DIR"], ignore_errors=True)
 
 
 @pytest.fixture
