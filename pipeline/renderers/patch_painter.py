@@ -15,7 +15,7 @@ import torch
 
 from pipeline.face.portrait import Portrait
 from pipeline.renderers.patch_network import PatchNetwork
-from pipeline.renderers.patches import PATCHES, PatchFrame, allowed
+from pipeline.renderers.patches import MOUTH, PATCHES, PatchFrame, allowed, darken_cavity
 
 Placement = tuple[np.ndarray, float, np.ndarray]
 
@@ -62,17 +62,20 @@ class PatchPainter:
         """Correct the frames of `batch`."""
         for place, reference, reference_openings, network in self._patches:
             maps = [place.to_picture(*drawn.placement) for drawn in batch]
-            rows, masks = [], []
+            rows, masks, plain = [], [], []
             for drawn, to_picture in zip(batch, maps, strict=True):
                 openings = place.openings(drawn.points.astype(np.float64), to_picture)
                 patch = place.cut(drawn.frame, to_picture)
+                plain.append(patch)
+                if place.kind is MOUTH:
+                    patch = darken_cavity(patch, reference, openings, reference_openings)
                 rows.append(np.concatenate([patch, reference, openings, reference_openings], -1))
                 masks.append(allowed(openings, reference_openings, place.kind))
             with torch.inference_mode():
                 inputs = torch.from_numpy(np.stack(rows)).permute(0, 3, 1, 2).float() / 255
                 corrected = network(inputs, torch.from_numpy(np.stack(masks))[:, None])
-                difference = ((corrected - inputs[:, :3]) * 255).round().to(torch.int16)
-                changes = difference.permute(0, 2, 3, 1).contiguous().numpy()
+                pixels = (corrected * 255).round().to(torch.int16).permute(0, 2, 3, 1).contiguous().numpy()
+            changes = pixels - np.stack(plain)
             for drawn, to_picture, change in zip(batch, maps, changes, strict=True):
                 _add(drawn.frame, change, to_picture)
 

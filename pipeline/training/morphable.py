@@ -7,6 +7,8 @@ favourite side.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from pipeline.coefficients import EXPRESSION_DIM
@@ -16,6 +18,7 @@ from pipeline.face.morphable import UPPER_DIM, MorphableModel
 
 IDENTITY_DIM = 64
 _FRAMES_A_CLIP = 160
+_LONGEST = 3000  # frames read of a clip
 ACTIONS = (
     "lid_right",
     "lid_left",
@@ -30,12 +33,11 @@ ACTIONS = (
 )
 
 
-def train_morphable(clips: list[np.ndarray], portraits: list[np.ndarray]) -> MorphableModel:
+def train_morphable(clips: list[np.ndarray]) -> MorphableModel:
     """Learn a model.
 
     Args:
         clips: landmarks (T, 478, 3) in pixels, one array a person or clip.
-        portraits: landmarks (478, 3) of single pictures; they teach identity only.
     """
     clips = [_subsample(clip) for clip in clips if len(clip) >= 20]
     rigid_weights = np.full(topology.LANDMARKS_COUNT, 0.02)
@@ -52,7 +54,6 @@ def train_morphable(clips: list[np.ndarray], portraits: list[np.ndarray]) -> Mor
         neutrals.append(neutral)
         weight = 1 / np.sqrt(len(clip))  # long clips count more than short ones, but not in proportion
         offsets.append((unposed - neutral) * weight * 10)
-    neutrals += [_unpose(face[None], mean, rigid_weights)[0] for face in portraits]
     people = np.stack(neutrals)
     people = np.concatenate([people, _mirrored(people, mirror)])
     moves = np.concatenate(offsets)
@@ -199,3 +200,13 @@ def _actions(shapes: np.ndarray) -> np.ndarray:
         ],
         -1,
     )
+
+
+def main(corpus: Path, output: Path, **_: object) -> None:
+    """Learn the model from `split=train` and write it."""
+    from pipeline.training.corpus import read_manifest
+    from pipeline.training.footage import KINDS, read_footage
+
+    files = [file for file in read_manifest(corpus) if file.split == "train" and file.kind in KINDS]
+    clips = [footage.landmarks for _, footage in read_footage(files, _LONGEST)]
+    train_morphable(clips).save(output)
