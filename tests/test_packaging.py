@@ -167,6 +167,16 @@ def test_readme_commands_are_understood() -> None:
     assert known >= 5
 
 
+def test_cards_name_commands_that_are_understood() -> None:
+    from pipeline.cli import _parser
+
+    commands = [line for path in tracked("weights/*.md") for line in re.findall(r"`python -m (.+?)`", path.read_text())]
+    assert commands
+    for command in commands:
+        words = command.split()
+        assert words[0] == "pipeline" and callable(_parser().parse_args(words[1:]).run)
+
+
 def test_readme_names_only_files_that_exist() -> None:
     named = set(re.findall(r"(?:examples|pipeline|tests)/[\w./-]*\w", README)) | set(
         re.findall(r"\]\((\w[^):]*)\)", README)
