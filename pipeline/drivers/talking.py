@@ -184,9 +184,11 @@ class TalkingDriver:
         for window in _windows(blocks):
             mouths = np.concatenate([mouths, lips(window)])
             features = extract_features(window.samples)[window.core]
-            if life is not None and len(frames := life(features)):
-                yield _combined(reference, mouths[: len(frames)], frames)
-                mouths = mouths[len(frames) :]
+            frames = None if life is None else life(features)
+            settled = len(mouths) if frames is None else len(frames)
+            if settled:
+                yield _combined(reference, mouths[:settled], frames)
+                mouths = mouths[settled:]
         if len(mouths):
             frames = None if life is None else life(np.zeros((0, FEATURE_DIM), np.float32), last=True)
             yield _combined(reference, mouths, frames)
