@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,6 +32,7 @@ from pipeline.drivers.phonetics import PhoneNet
 from pipeline.errors import WeightsError
 from pipeline.face.morphable import MorphableModel
 from pipeline.hub import EMBEDDED
+from pipeline.threads import one_thread
 
 WINDOW_FRAMES = 15 * FPS
 _CONTEXT = CONTEXT_FRAMES + 5  # voice activity looks furthest
@@ -270,7 +270,7 @@ class _Lips:
     def _residual(self, rows: np.ndarray) -> np.ndarray:
         """The ensemble's mean answer (T, 44)."""
         total = np.zeros((len(rows), MOUTH_DIM), np.float32)
-        with _LOCK, torch.inference_mode(), _one_thread():
+        with _LOCK, torch.inference_mode(), one_thread():
             for net, blocks in self._driver.members:
                 heard = only(rows, blocks)
                 answer = net(torch.from_numpy(heard)[None], self._reference)[0]
@@ -364,17 +364,6 @@ def _combined(reference: Coefficients, mouths: np.ndarray, life: LivelinessFrame
 
 
 _LOCK = threading.Lock()
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Networks on one thread: the sums' order, and with it the last bit, must not depend on the machine's cores."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _under(part: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

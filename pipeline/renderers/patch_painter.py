@@ -16,6 +16,7 @@ import torch
 from pipeline.face.portrait import Portrait
 from pipeline.renderers.patch_network import PatchNetwork
 from pipeline.renderers.patches import MOUTH, PATCHES, PatchFrame, allowed, darken_cavity
+from pipeline.threads import one_thread
 
 Placement = tuple[np.ndarray, float, np.ndarray]
 
@@ -71,7 +72,7 @@ class PatchPainter:
                     patch = darken_cavity(patch, reference, openings, reference_openings)
                 rows.append(np.concatenate([patch, reference, openings, reference_openings], -1))
                 masks.append(allowed(openings, reference_openings, place.kind))
-            with torch.inference_mode():
+            with torch.inference_mode(), one_thread():
                 inputs = torch.from_numpy(np.stack(rows)).permute(0, 3, 1, 2).float() / 255
                 corrected = network(inputs, torch.from_numpy(np.stack(masks))[:, None])
                 pixels = (corrected * 255).round().to(torch.int16).permute(0, 2, 3, 1).contiguous().numpy()
