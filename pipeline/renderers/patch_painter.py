@@ -15,7 +15,7 @@ import torch
 
 from pipeline.face.portrait import Portrait
 from pipeline.renderers.patch_network import PatchNetwork
-from pipeline.renderers.patches import MOUTH, PATCHES, PatchFrame, allowed, darken_cavity
+from pipeline.renderers.patches import MOUTH, PATCHES, PatchFrame, allowed, fill_mouth
 from pipeline.threads import one_thread
 
 Placement = tuple[np.ndarray, float, np.ndarray]
@@ -69,7 +69,7 @@ class PatchPainter:
                 patch = place.cut(drawn.frame, to_picture)
                 plain.append(patch)
                 if place.kind is MOUTH:
-                    patch = darken_cavity(patch, reference, openings, reference_openings)
+                    patch = fill_mouth(patch, reference, openings, reference_openings)
                 rows.append(np.concatenate([patch, reference, openings, reference_openings], -1))
                 masks.append(allowed(openings, reference_openings, place.kind))
             with torch.inference_mode(), one_thread():

@@ -107,21 +107,21 @@ def _border(height: int, width: int, margin: int = 6) -> np.ndarray:
     return np.clip(edge, 0, 1).astype(np.float32)
 
 
-def darken_cavity(
+def fill_mouth(
     patch: np.ndarray, reference: np.ndarray, openings: np.ndarray, reference_openings: np.ndarray
 ) -> np.ndarray:
-    """The mouth's patch (h, w, 3) with its inside dark as far as the portrait does not show it.
+    """The mouth's patch (h, w, 3) with its inside laid in anew: what the portrait shows of it, where it shows it.
 
-    A mouth shut in the portrait has no inside to sample: what the mesh draws there is the lips' seam, stretched to
-    streaks. The network starts better from a dark hollow in the skin's own colour.
+    The mesh stretches the inside with the lips, and streaks their seam over a mouth that was shut. Since patches are
+    fixed to the upper jaw, the portrait's own teeth belong just where they are in its own patch; the rest is a dark
+    hollow in the lips' colour, from which the network starts.
     """
-    inside = openings[..., 0].astype(np.float32) / 255
-    area = inside.sum()
-    if area < 8:
+    inside = openings[..., :1].astype(np.float32) / 255
+    if inside.sum() < 8:
         return patch
-    known = min(1.0, float(reference_openings[..., 0].sum()) / 255 / area)
+    shown = cv2.erode(reference_openings[..., 0], np.ones((3, 3), np.uint8))[..., None].astype(np.float32) / 255
     around = reference_openings[..., 1] > reference_openings[..., 0]
     lips = reference[around].mean(0) if around.any() else reference.mean((0, 1))
     hollow = lips * np.array([0.42, 0.34, 0.34], np.float32)
-    share = (inside * (1 - known))[..., None]
-    return np.rint(patch * (1 - share) + hollow * share).astype(np.uint8)
+    laid = shown * reference + (1 - shown) * hollow
+    return np.rint(patch * (1 - inside) + laid * inside).astype(np.uint8)

@@ -25,7 +25,7 @@ from pipeline.face.morphable import MorphableModel, placement
 from pipeline.hub import EMBEDDED
 from pipeline.renderers.mesh import MeshRenderer
 from pipeline.renderers.patch_network import PatchNetwork
-from pipeline.renderers.patches import MOUTH, PATCHES, PatchFrame, PatchKind, allowed, darken_cavity
+from pipeline.renderers.patches import MOUTH, PATCHES, PatchFrame, PatchKind, allowed, fill_mouth
 from pipeline.renderers.surroundings import Surroundings
 from pipeline.training.corpus import read_manifest
 from pipeline.training.footage import KINDS, Footage, read_footage
@@ -154,7 +154,7 @@ def _pair(place: PatchFrame, views, image, landmarks, drawn, points, truth) -> n
     openings = place.openings(points.astype(np.float64), views[1])
     patch = place.cut(drawn, views[1])
     if kind is MOUTH:
-        patch = darken_cavity(patch, reference, openings, own)
+        patch = fill_mouth(patch, reference, openings, own)
     area = np.rint(255 * allowed(openings, own, kind)).astype(np.uint8)
     return np.concatenate([patch, reference, place.cut(truth, views[1]), openings, own, area[..., None]], -1)
 
