@@ -166,6 +166,7 @@ class ConversationalHeadPipeline:
         relative: bool = True,
         expression_scale: float = 1.0,
         motion_scale: float = 1.0,
+        smoothing: int = 1,
         size: int | None = None,
         renderer: str = "mesh",
         progress: Progress | None = None,
@@ -180,6 +181,7 @@ class ConversationalHeadPipeline:
                 placement as they are, which is right only for the same person in the same framing.
             expression_scale: 0 to 2.
             motion_scale: 0 to 2.
+            smoothing: 0 to 5, neighbours on each side over which coefficients are averaged against jitter.
             size: pixels of the longer side; None keeps the picture's own, up to 1920.
             renderer: "mesh".
             progress: called with stage, done and total; raise `Cancelled` in it to stop.
@@ -189,25 +191,32 @@ class ConversationalHeadPipeline:
                 frame is drawn.
         """
         from pipeline.drivers.reenactment import ReenactmentDriver
+        from pipeline.postprocess.smoothing import stream_smooth_coefficients
         from pipeline.video import VideoReader
 
         _check_range("expression_scale", expression_scale, 0, 2)
         _check_range("motion_scale", motion_scale, 0, 2)
+        _check_range("smoothing", smoothing, 0, 5)
         reader = VideoReader(video)
         scene, draw = self._prepare(portrait, size, renderer, progress)
         warnings = list(scene.warnings)
         driver = ReenactmentDriver(reader, scene, relative, expression_scale, motion_scale, warnings)
         driver.check()
+
+        def coefficients() -> Iterator[Coefficients]:
+            return stream_smooth_coefficients(driver(), smoothing)
+
         settings = {
             "mode": "reenact",
             "relative": relative,
             "expression_scale": expression_scale,
             "motion_scale": motion_scale,
+            "smoothing": smoothing,
             "size": list(scene.size),
             "renderer": renderer,
         }
         audio = video if reader.has_sound else None
-        return HeadClip(driver, draw.render, scene.size, audio, reader.frames, settings, warnings, progress)
+        return HeadClip(coefficients, draw.render, scene.size, audio, reader.frames, settings, warnings, progress)
 
     def stream(
         self, portrait: Picture | Portrait, audio: str | os.PathLike[str], **options: Any
