@@ -33,7 +33,8 @@ class Layers:
         matte = np.where(alpha < 0.02, 0, alpha)[..., None].astype(np.float32)
         matte = np.where(pure[..., None] > 0, 0, matte)
         colour = image - (1 - matte) * self.plate
-        matte = np.where(colour.min(-1, keepdims=True) < -8, _least_matte(image, self.plate, matte), matte)
+        short = colour.min(-1, keepdims=True) < -8
+        matte = np.maximum(matte, _least_matte(image, self.plate, short))
         colour = np.clip(image - (1 - matte) * self.plate, 0, 255)
         self.foreground = np.concatenate([np.rint(colour), np.rint(matte * 255)], -1).astype(np.uint8)
 
@@ -57,10 +58,12 @@ def fuse(foreground: np.ndarray, plate: np.ndarray, out: np.ndarray) -> None:
                     out[y, x, k] = min(value, 255)
 
 
-def _least_matte(image: np.ndarray, plate: np.ndarray, matte: np.ndarray) -> np.ndarray:
-    """The least opaque matte that explains pixels darker than what the plate would shine through."""
-    least = (1 - (image + 8.0) / np.maximum(plate, 1.0)).max(-1, keepdims=True)
-    return np.clip(np.maximum(matte, least), 0, 1).astype(np.float32)
+def _least_matte(image: np.ndarray, plate: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """(H, W, 1) the least matte that explains pixels darker than what the plate would shine through, and smoothly
+    so: opaque specks in a soft edge would move as a dotted line."""
+    least = np.clip(1 - (image + 8.0) / np.maximum(plate, 1.0), 0, 1).max(-1)
+    least = np.where(where[..., 0], least, 0).astype(np.float32)
+    return np.maximum(least, cv2.blur(cv2.dilate(least, np.ones((5, 5), np.uint8)), (5, 5)))[..., None]
 
 
 def _fill(image: np.ndarray, known: np.ndarray) -> np.ndarray:
