@@ -18,7 +18,7 @@ _EYES = ((topology.RIGHT_EYE, topology.RIGHT_IRIS), (topology.LEFT_EYE, topology
 _EYE_MARGIN = 1.5  # the eyeball's layer reaches behind the lids, for lids that open wider than the portrait's
 _EYE_INSET = 0.86  # and samples the white inside the rim, not the lashes on it
 Placement = tuple[np.ndarray, float, np.ndarray]
-_BEHIND = 0.04  # depth of the eyeballs and the mouth's inside behind the lids and lips, in face heights
+_BEHIND = 0.15  # depth of the eyeballs and the mouth's inside behind the lids and lips, in face heights
 
 
 class Scene:
@@ -80,7 +80,10 @@ class Scene:
             points = centre + rim @ turn.T
             points[-len(iris) :] = posed[iris, :2]
             targets.append(points)
-            depths.append(np.full(len(points), rigid[eye, 2].mean() + behind))
+            # Each point behind its own piece of skin: the outer corner lies far deeper than the lids' middle.
+            depths.append(
+                np.concatenate([rigid[eye, 2], rigid[eye, 2], np.full(len(iris), rigid[eye, 2].mean())]) + behind
+            )
         target = np.concatenate(targets).astype(np.float32)
         depth = np.concatenate(depths).astype(np.float32)
         return target, depth, (rotation, scale, shift)
@@ -114,9 +117,12 @@ def _mouth() -> np.ndarray:
 
 
 def _eyeball(flat: np.ndarray, eye: np.ndarray, iris: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Points (21, 2), source positions (21, 2) and triangles of an eye's layer: the rim, then the iris."""
+    """Points (37, 2), source positions (37, 2) and triangles of an eye's layer: behind the lids, the rim, the iris.
+
+    Inside the rim the layer is the portrait's own eye; behind the lids it goes on with the white inside the rim.
+    """
     centre = flat[eye].mean(0)
     rim = flat[eye] - centre
-    points = np.concatenate([centre + _EYE_MARGIN * rim, flat[iris]])
-    source = np.concatenate([centre + _EYE_INSET * rim, flat[iris]])
+    points = np.concatenate([centre + _EYE_MARGIN * rim, flat[eye], flat[iris]])
+    source = np.concatenate([centre + _EYE_INSET * rim, flat[eye], flat[iris]])
     return points, source, Delaunay(points).simplices.astype(np.int32)
