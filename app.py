@@ -72,7 +72,7 @@ def talk(
     """Make a portrait speak a recording: lips, blinks, gaze and head follow the voice.
 
     Args:
-        portrait: a picture with one face, at least 60 pixels across; the largest face is used.
+        portrait: a picture with a face at least 64 pixels high; the largest face is used.
         audio: speech in any common sound file; the clip is as long as it.
         seed: varies blinks and head movement; the same seed gives the same clip.
         expression_scale: strength of the face's movement, 0 to 2; 1 is natural.
@@ -109,7 +109,7 @@ def reenact(
     """Make a portrait follow the face of a driving video: its expression, gaze and head movement.
 
     Args:
-        portrait: a picture with one face, at least 60 pixels across; the largest face is used.
+        portrait: a picture with a face at least 64 pixels high; the largest face is used.
         video: a video with one face in view; the clip is as long as it and carries its sound.
         relative: true moves the portrait from its own expression by what changes in the video, which keeps
             its identity; false takes the video's expression as it is, for a video of the same person.

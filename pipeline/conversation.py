@@ -96,11 +96,14 @@ class ConversationalHeadPipeline:
         from pipeline.face.segmentation import person_alpha
 
         _check_range("size", size, _LEAST_SIDE, _MOST_SIDE)
-        pixels, note = _at_size(read_image(image), size)
+        # The face is tracked and judged in the picture as it came: a small copy of a good portrait is a good portrait.
+        pixels = read_image(image)
         check = check_portrait(pixels, self._tracker().find(pixels))
-        landmarks = check.face.landmarks
-        alpha = person_alpha(pixels, landmarks)
-        return Portrait.fit(pixels, landmarks, alpha, self.model, warnings=(*note, *check.warnings))
+        resized, note = _at_size(pixels, size)
+        ratio = np.array(resized.shape[1::-1]) / pixels.shape[1::-1]
+        landmarks = check.face.landmarks * np.array([*ratio, ratio.mean()], np.float32)
+        alpha = person_alpha(resized, landmarks)
+        return Portrait.fit(resized, landmarks, alpha, self.model, warnings=(*note, *check.warnings))
 
     def talk(
         self,
@@ -261,8 +264,6 @@ def _at_size(image: np.ndarray, size: int | None) -> tuple[np.ndarray, tuple[str
         note = (f"The picture was reduced from {image.shape[1]} x {image.shape[0]} to {width} x {height} pixels.",)
     if (width, height) == (image.shape[1], image.shape[0]):
         return image, note
-    if max(abs(width - image.shape[1]), abs(height - image.shape[0])) == 1 and size is None:
-        return np.ascontiguousarray(image[:height, :width]), note
     method = cv2.INTER_AREA if wanted < longer else cv2.INTER_CUBIC
     return cv2.resize(image, (width, height), interpolation=method), note
 
