@@ -20,9 +20,17 @@ GEOMETRY_DIM = 4  # of the portrait's mouth, see `pipeline.drivers.mouth`
 REFERENCE_DIM = OUTPUT_DIM + GEOMETRY_DIM
 
 
+_CONVOLUTIONS = {  # taps and dilation
+    "lstm": (),
+    "gru": ((5, 1), (5, 1)),
+    "tcn": ((3, 1), (3, 2), (3, 4), (3, 8), (3, 1), (3, 2), (3, 4)),
+}
+
+
 @dataclass(frozen=True)
 class DriverConfig:
-    """Sizes of the network; `core` is "lstm" (Huang 2022) or "gru" (convolutions and two GRU layers)."""
+    """Sizes of the network; `core` is "lstm" (Huang 2022), "gru" (two convolutions and two GRU layers) or "tcn"
+    (dilated convolutions)."""
 
     sound_dim: int = SOUND_DIM
     reference_dim: int = REFERENCE_DIM
@@ -47,28 +55,38 @@ class DriverNet(nn.Module):
         self.inner_norm = nn.BatchNorm1d(width)
         self.dropout = nn.Dropout(config.dropout)
         self.input_dropout = nn.Dropout(config.dropout / 3)
-        if config.core == "gru":
-            self.convolutions = nn.ModuleList(
-                nn.Sequential(nn.Conv1d(width, width, 5, padding=2), nn.BatchNorm1d(width), nn.GELU()) for _ in range(2)
-            )
-            self.core = nn.GRU(width, config.hidden, 2, batch_first=True, bidirectional=True, dropout=config.dropout)
+        self.convolutions = nn.ModuleList(
+            _convolution(config.core, width, *size) for size in _CONVOLUTIONS[config.core]
+        )
+        self.core: nn.Module | None = None
+        if config.core == "tcn":
+            inner = width
         else:
-            self.convolutions = nn.ModuleList()
-            self.core = nn.LSTM(
-                width, config.hidden, config.layers, batch_first=True, bidirectional=True, dropout=config.dropout
-            )
-        self.outer_norm = nn.BatchNorm1d(2 * config.hidden)
-        self.head = nn.Linear(2 * config.hidden, OUTPUT_DIM)
+            kind, layers = (nn.GRU, 2) if config.core == "gru" else (nn.LSTM, config.layers)
+            between = config.dropout if layers > 1 else 0.0
+            self.core = kind(width, config.hidden, layers, batch_first=True, bidirectional=True, dropout=between)
+            inner = 2 * config.hidden
+        self.outer_norm = nn.BatchNorm1d(inner)
+        self.head = nn.Linear(inner, OUTPUT_DIM)
 
     def forward(self, sound: Tensor, reference: Tensor) -> Tensor:
         sound = self.sound_in(self.input_dropout(_over_time(self.sound_norm, sound)))
         own = self.reference_in(self.dropout(self.reference_norm(reference)))
         x = torch.cat([sound, own[:, None].expand(-1, sound.shape[1], -1)], -1)
         x = self.dropout(torch.relu(_over_time(self.inner_norm, x)))
-        for convolution in self.convolutions:
-            x = x + convolution(x.transpose(1, 2)).transpose(1, 2)
-        x, _ = self.core(x)
+        if len(self.convolutions):
+            x = x.transpose(1, 2)
+            for convolution in self.convolutions:
+                x = x + convolution(x)
+            x = x.transpose(1, 2)
+        if self.core is not None:
+            x, _ = self.core(x.contiguous())
         return self.head(self.dropout(_over_time(self.outer_norm, x)))
+
+
+def _convolution(core: str, width: int, taps: int, dilation: int) -> nn.Sequential:
+    convolution = nn.Conv1d(width, width, taps, padding=taps // 2 * dilation, dilation=dilation)
+    return nn.Sequential(convolution, nn.BatchNorm1d(width), nn.GELU() if core == "gru" else nn.ReLU())
 
 
 def _over_time(norm: nn.BatchNorm1d, x: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.fft import irfft, next_fast_len, rfft
 
 from pipeline.clock import SAMPLE_RATE
 
@@ -40,15 +41,16 @@ def stretch(samples: np.ndarray, factor: float) -> np.ndarray:
 
 
 def _equalise(sound: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    spectrum = np.fft.rfft(sound)
-    hertz = np.fft.rfftfreq(len(sound), 1 / SAMPLE_RATE)
+    size = next_fast_len(len(sound))
+    spectrum = rfft(sound, size)
+    hertz = np.fft.rfftfreq(size, 1 / SAMPLE_RATE)
     knots = np.geomspace(60, 8000, 8)
     gains = rng.normal(0, 4, 8) + rng.normal(0, 3) * np.linspace(-1, 1, 8)
     curve = np.interp(np.log(hertz + 1), np.log(knots), gains)
     if rng.random() < 0.25:  # telephone, cheap codec
         edge = rng.uniform(3000, 6500)
         curve -= np.clip((hertz - edge) / 500, 0, 1) * 40
-    return np.fft.irfft(spectrum * 10 ** (curve / 20), len(sound)).astype(np.float32)
+    return irfft(spectrum * (10 ** (curve / 20)).astype(np.float32), size)[: len(sound)]
 
 
 def _room(sound: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -58,9 +60,8 @@ def _room(sound: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     tail = rng.normal(size=length) * decay
     tail *= 10 ** (-rng.uniform(2, 14) / 20) / np.sqrt((tail**2).sum())
     tail[0] = 1.0
-    size = 1 << (len(sound) + length).bit_length()
-    wet = np.fft.irfft(np.fft.rfft(sound, size) * np.fft.rfft(tail, size), size)[: len(sound)]
-    return wet.astype(np.float32)
+    size = next_fast_len(len(sound) + length)
+    return irfft(rfft(sound, size) * rfft(tail.astype(np.float32), size), size)[: len(sound)]
 
 
 def _noise(sound: np.ndarray, rng: np.random.Generator, babble: list[np.ndarray] | None) -> np.ndarray:
@@ -70,10 +71,11 @@ def _noise(sound: np.ndarray, rng: np.random.Generator, babble: list[np.ndarray]
             other = babble[int(rng.integers(len(babble)))]
             noise += np.resize(np.roll(other, int(rng.integers(len(other)))), len(sound))
     else:
-        spectrum = np.fft.rfft(rng.normal(size=len(sound)))
+        size = next_fast_len(len(sound))
+        spectrum = rfft(rng.standard_normal(size, np.float32))
         slope = rng.uniform(0, 1)  # 0 white, 0.5 pink, 1 brown
-        spectrum /= np.maximum(np.arange(len(spectrum)), 1) ** slope
-        noise = np.fft.irfft(spectrum, len(sound))
+        spectrum /= np.maximum(np.arange(len(spectrum), dtype=np.float32), 1) ** np.float32(slope)
+        noise = irfft(spectrum, size)[: len(sound)]
     ratio = 10 ** (rng.choice(SNR_STEPS) / 20)
     level = np.sqrt(np.mean(sound.astype(np.float64) ** 2))
     own = np.sqrt(np.mean(np.asarray(noise, np.float64) ** 2))

@@ -19,7 +19,7 @@ from torch import Tensor
 from pipeline.coefficients import CROP_DIM, EXPRESSION_DIM, POSE_DIM
 from pipeline.drivers.hearing import SOUND_DIM, hear
 from pipeline.drivers.mouth import MOUTH, Mouth
-from pipeline.drivers.networks import DriverConfig, DriverNet
+from pipeline.drivers.networks import GEOMETRY_DIM, DriverConfig, DriverNet
 from pipeline.drivers.phonetics import PhoneNet
 from pipeline.drivers.talking import Finish, TalkingDriver, only
 from pipeline.face.morphable import MorphableModel
@@ -29,6 +29,8 @@ from pipeline.training.lessons import Lesson, make_echoes, make_lessons, refine_
 from pipeline.training.phonetics import main as train_phonetics
 
 CLIP_FRAMES = 90
+_WARM_STEPS = 40
+_REFERENCE_NOISE = np.repeat((0.3, 0.05, 0.05, 0.003), (EXPRESSION_DIM, POSE_DIM, CROP_DIM, GEOMETRY_DIM))
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Recipe:
     steps: int = 800
     clean: float = 0.25  # share of examples whose sound is left as it is
     silence: float = 0.15  # share of examples in which a pause is spliced
+    strangers: float = 0.3  # share of examples that know no more of the portrait than its mouth's measures
     correlation: float = 3.0  # weight of the loss that asks for the lips' rhythm
     lips: float = 1.0  # weight of the lip vertices' loss
     blocks: tuple[str, ...] = ("vico", "mel", "phonetic")  # what the network may hear
@@ -56,25 +59,26 @@ def train_network(
     seed: int = 0,
     held: list[Lesson] | None = None,
     log: Callable[[str], None] = print,
+    minutes: float = np.inf,
 ) -> DriverNet:
-    """Train one network; `held` people measure it now and then."""
+    """Train one network for the recipe's steps, or fewer if `minutes` are over; `held` people measure it now and then.
+
+    The learning rate falls with what has gone of steps or time, whichever is further.
+    """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     net = DriverNet(recipe.config)
     optimiser = torch.optim.AdamW(net.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
-    warm = max(1, recipe.steps // 20)
-    floor = recipe.last_rate / recipe.learning_rate
-
-    def rate(step: int) -> float:
-        cosine = 0.5 * (1 + np.cos(np.pi * step / recipe.steps))
-        return min(1.0, (step + 1) / warm) * (floor + (1 - floor) * cosine)
-
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
     draw = np.array([lesson.weight for lesson in lessons])
     draw /= draw.sum()
     terms = Terms(mouth, recipe)
     started, losses = time.monotonic(), []
     for step in range(recipe.steps):
+        done = max(step / recipe.steps, (time.monotonic() - started) / (60 * minutes))
+        if done >= 1:
+            break
+        cosine = recipe.last_rate + (recipe.learning_rate - recipe.last_rate) * 0.5 * (1 + np.cos(np.pi * done))
+        optimiser.param_groups[0]["lr"] = cosine * min(1.0, (step + 1) / _WARM_STEPS)
         net.train()
         batch = _draw_batch(lessons, draw, silence, recipe, rng)
         loss = terms(net(batch["sound"], batch["reference"]), batch)
@@ -82,7 +86,6 @@ def train_network(
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 5.0)
         optimiser.step()
-        schedule.step()
         losses.append(loss.item())
         if (step + 1) % 100 == 0 or step + 1 == recipe.steps:
             said = f"seed {seed} step {step + 1}/{recipe.steps}: loss {np.mean(losses[-100:]):.3f}"
@@ -122,7 +125,10 @@ def _draw_batch(
         references.append(lesson.references[portrait])
     sounds = only(sounds, recipe.blocks)
     reference = np.stack(references)
-    reference = reference + rng.normal(size=reference.shape).astype(np.float32) * 0.02
+    # The reference must not tell which clip this is, or the network learns clips by heart.
+    reference = reference + rng.normal(size=reference.shape) * _REFERENCE_NOISE
+    strangers = rng.random(recipe.batch) < recipe.strangers
+    reference[strangers, : EXPRESSION_DIM + POSE_DIM + CROP_DIM] = 0
     arrays = {"sound": sounds, "target": targets, "pose": poses, "mask": masks, "reference": reference}
     return {name: torch.from_numpy(array.astype(np.float32)) for name, array in arrays.items()}
 
@@ -225,6 +231,7 @@ def main(
     corpus: str | Path,
     output: str | Path,
     cache: str | Path,
+    minutes: float = np.inf,
     phonetics: str | Path | None = None,
     ensemble: tuple[Recipe, ...] = ENSEMBLE,
     readings: int = 6,
@@ -239,6 +246,7 @@ def main(
         corpus: the corpus's folder.
         output: where the weights go.
         cache: keeps tracked clips between trainings, see `tracked_clips`.
+        minutes: how long the networks may take in all, beside what prepares them.
         phonetics: a recogniser that `pipeline.training.phonetics` wrote; trained here unless given.
         ensemble: how each network is trained.
         readings: changed versions of each clip's sound.
@@ -256,7 +264,11 @@ def main(
     silence = silent_rows(phone_net)
 
     short = replace(ensemble[0], steps=500)
-    teachers = [(train_network(taught, mouth, silence, short, 100 + i, held, log), short.blocks) for i in range(2)]
+    each = minutes / (len(ensemble) + 1)
+    teachers = [
+        (train_network(taught, mouth, silence, short, 100 + index, held, log, each / 2), short.blocks)
+        for index in range(2)
+    ]
     taught = refine_lags(taught, mouth, lambda lesson: predict(teachers, lesson))
     speech = [file for file in read_manifest(corpus) if file.kind == "speech" and file.split == "train"]
 
@@ -265,7 +277,7 @@ def main(
 
     taught = taught + make_echoes(speech, taught, answer, phone_net)
     members = [
-        (train_network(taught, mouth, silence, recipe, seed, held, log), recipe.blocks)
+        (train_network(taught, mouth, silence, recipe, seed, held, log, each), recipe.blocks)
         for seed, recipe in enumerate(ensemble)
     ]
     finish = choose_finish(members, held, mouth, log)
