@@ -41,7 +41,7 @@ _MOVING_SECONDS = 4.0
 
 def cells(pipe: ConversationalHeadPipeline, portrait: str, speech: str) -> Iterator[np.ndarray]:
     """Every frame of a clip as a square (_CELL, _CELL, 3), close around head and shoulders."""
-    clip = pipe.talk(EXAMPLES / "portraits" / portrait, EXAMPLES / "speech" / speech, seed=1)
+    clip = pipe.talk(EXAMPLES / "portraits" / portrait, EXAMPLES / "speech" / speech, seed=1, size=512)
     for frame in clip.frames:
         yield _square(frame, portrait)
 
