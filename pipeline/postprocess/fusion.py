@@ -12,8 +12,6 @@ import cv2
 import numba
 import numpy as np
 
-_OPAQUE = 250
-
 
 class Layers:
     """A picture split into a foreground that can be moved and the plate behind it.
@@ -35,6 +33,12 @@ class Layers:
         colour = image - (1 - matte) * self.plate
         short = colour.min(-1, keepdims=True) < -8
         matte = np.maximum(matte, _least_matte(image, self.plate, short))
+        # What is still too bright behind a soft edge: a little more matte, and where that is not enough, less plate.
+        exact = 1 - (image / np.maximum(self.plate, 1.0)).min(-1, keepdims=True)
+        matte = np.clip(np.maximum(matte, np.minimum(exact, matte + 0.1)), 0, 1).astype(np.float32)
+        matte = np.where(pure[..., None] > 0, 0, np.ceil(matte * 255) / 255)
+        through = np.floor(image / np.maximum(1 - matte, 1 / 255)).clip(0, 255).astype(np.uint8)
+        self.plate = np.where(matte < 1, np.minimum(self.plate, through), self.plate)
         colour = np.clip(image - (1 - matte) * self.plate, 0, 255)
         self.foreground = np.concatenate([np.rint(colour), np.rint(matte * 255)], -1).astype(np.uint8)
 
@@ -48,9 +52,6 @@ def fuse(foreground: np.ndarray, plate: np.ndarray, out: np.ndarray) -> None:
             if matte >= 255:
                 for k in range(3):
                     out[y, x, k] = foreground[y, x, k]
-            elif matte == 0:
-                for k in range(3):
-                    out[y, x, k] = plate[y, x, k]
             else:
                 rest = 255 - int(matte)
                 for k in range(3):
