@@ -114,12 +114,15 @@ def fill_mouth(
 
     The mesh stretches the inside with the lips, and streaks their seam over a mouth that was shut. Since patches are
     fixed to the upper jaw, the portrait's own teeth belong just where they are in its own patch; the rest is a dark
-    hollow in the lips' colour, from which the network starts.
+    hollow in the lips' colour, from which the network starts. Both fade out at the lips, and in narrow slits.
     """
-    inside = openings[..., :1].astype(np.float32) / 255
+    inside = (
+        cv2.blur(cv2.erode(openings[..., 0], np.ones((3, 3), np.uint8)), (3, 3))[..., None].astype(np.float32) / 255
+    )
     if inside.sum() < 8:
         return patch
-    shown = cv2.erode(reference_openings[..., 0], np.ones((3, 3), np.uint8))[..., None].astype(np.float32) / 255
+    shown = cv2.GaussianBlur(reference_openings[..., 0], (7, 7), 0)[..., None].astype(np.float32) / 255
+    shown = shown * shown  # the lips' own edge is not inside
     around = reference_openings[..., 1] > reference_openings[..., 0]
     lips = reference[around].mean(0) if around.any() else reference.mean((0, 1))
     hollow = lips * np.array([0.42, 0.34, 0.34], np.float32)

@@ -93,7 +93,7 @@ def train(pairs: Pairs, width: int, seconds: float, adversarial: float, seed: in
         batch = _augment(_tensor(pairs.pixels[random.choice(chosen, _BATCH, p=odds)]))
         corrected = _run(network, batch)
         loss = _reconstruction(corrected, batch)
-        if adversarial and done > 0.25:
+        if adversarial and done > 0.4:
             loss = loss + adversarial * _adversarial(judge, judging, corrected, batch)
         optimiser.zero_grad()
         loss.backward()
