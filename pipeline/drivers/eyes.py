@@ -21,6 +21,8 @@ BLINK_SECONDS_BEFORE, BLINK_SECONDS_AFTER = 0.24, 0.72  # what a blink's curve s
 _BLINK_STEP = 0.02
 BLINK_CURVE_POINTS = round((BLINK_SECONDS_BEFORE + BLINK_SECONDS_AFTER) / _BLINK_STEP) + 1
 
+_BESIDE = 0.25  # frames by which the moment of closure may miss a frame
+
 _DEGREE = np.pi / 180
 EYE_RADIUS = 0.057
 """Distance of the iris from the eyeball's centre in face heights: 10.5 of 185 mm."""
@@ -71,10 +73,11 @@ class Blinks:
                 self._clock += urge[t]
             now = self._frame / FPS
             if self._clock >= self._wait:
-                # Closure falls between frames as chance has it, as a camera would catch it.
-                part = 1 / (1 + np.exp(-1.7 * noise[t, 1]))
                 stretch = float(np.exp(np.clip(0.1 * noise[t, 2], -0.25, 0.25)))
-                self._blinks.append((now + BLINK_SECONDS_BEFORE * stretch + part / FPS, stretch))
+                # Closure falls somewhat beside a frame, as a camera would catch it.
+                beside = _BESIDE * np.tanh(noise[t, 1])
+                frames = np.ceil(BLINK_SECONDS_BEFORE * stretch * FPS + 0.5) + beside
+                self._blinks.append((now + float(frames) / FPS, stretch))
                 self._clock, self._wait = 0.0, self._interval(noise[t, 0])
             closure[t] = max((self._closure(now, *blink) for blink in self._blinks), default=0.0)
             if self._blinks and now > self._blinks[0][0] + BLINK_SECONDS_AFTER * self._blinks[0][1]:
@@ -86,9 +89,9 @@ class Blinks:
         return self._least + self._median * float(np.exp(self._spread * np.clip(noise, -2.5, 2.5)))
 
     def _closure(self, now: float, moment: float, stretch: float) -> float:
-        """Lids stay shut for just over a frame, so that at 25 frames/s each blink is seen shut."""
+        """Lids stay shut just long enough for a frame to see it in each blink."""
         since = now - moment
-        hold = 0.5 / FPS + 1e-6
+        hold = _BESIDE / FPS + 1e-6
         since = np.sign(since) * max(abs(since) - hold, 0.0) / stretch
         position = (since + BLINK_SECONDS_BEFORE) / _BLINK_STEP
         if not 0 <= position <= len(self._curve) - 1:
@@ -146,12 +149,12 @@ class Gaze:
 
     def _aim(self, row: np.ndarray, noise: np.ndarray, chance: np.ndarray) -> np.ndarray:
         # One looks away sooner while thinking of what comes next than while one speaks.
-        leave = 0.22 + 0.18 * min(1.0, 2 * row[PHRASE_END]) + 0.06 * (1 - row[ACTIVITY])
+        leave = 0.30 + 0.20 * min(1.0, 2 * row[PHRASE_END]) + 0.06 * (1 - row[ACTIVITY])
         self._away = bool(not self._away and chance[0] < leave)
         size = -np.log(1 - 0.98 * chance[1]) * (self._glance if self._away else self._small) * _DEGREE
         # Four fifths along the axes, and more to the sides than up or down.
         angle = np.floor(4 * chance[2]) * np.pi / 2 + 0.35 * noise[1]
-        direction = np.array([np.cos(angle), 0.6 * np.sin(angle)])
+        direction = np.array([np.cos(angle), 0.7 * np.sin(angle)])
         return np.minimum(size, 14 * _DEGREE) * direction
 
 

@@ -1,13 +1,13 @@
 """How a head moves while it talks: a small generative model of pose, learned from talk clips.
 
-Rotations r and the part s of the shift that they don't explain follow an autoregression over the last frames,
-`y[t] = Σ A[k] y[t-k] + Σ B[j] u[t+j] + e[t]`, with y = (r, s) and u the prosody around t. The innovations e come in
-bursts, as people's do: their size is a log-normal process that grows with the voice (stochastic volatility), so the
-head is quiet in pauses and lively on stress. Shifts follow rotations about the neck: `shift = s + r @ coupling`.
-The autoregression is stable, so an hour of it wanders no further than a minute.
+Heads hold a posture, shift to another in a third of a second, and nod on what they say. So the pose is drawn knot by
+knot, 6.25 times a second: a mixture density network (Bishop 1994) sees where the head is, how it came there and the
+voice around, and gives a mixture of normal distributions for the next move, of which one is drawn. Monotone cubics
+(Fritsch and Carlson 1980) join the knots: a hold stays a hold. Moves are made of rotations r and of the part s of
+the shift that they don't explain; shifts follow rotations about the neck, `shift = s + r @ coupling`.
 
-Chen 2020 §3.3 learns the same from a few seconds of one person with a network of many more parameters; here
-the manner is the corpus's and the seed's.
+Chen 2020 §3.3 predicts head motion from sound and a few seconds of the person; here the manner is the corpus's, and
+a network that draws rather than predicts does not average the possible moves into none.
 """
 
 from __future__ import annotations
@@ -16,16 +16,27 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.drivers.prosody import ACTIVITY, LEVEL, PHRASE_END, STRESS
+from pipeline.drivers.prosody import ACTIVITY, PROSODY_DIM
 
 AXES = 6
-BEFORE, AFTER = 12, 10
-"""Frames of prosody before and after a frame that move its head."""
+KNOT = 3
+"""Frames between knots."""
 
-_LAGS = np.arange(-BEFORE, AFTER + 1, 2)
-_DRIVES = (ACTIVITY, LEVEL, STRESS)
+MOVES = 8
+"""Moves behind that the next one depends on: about a second."""
+
+SOUND_BEFORE, SOUND_AFTER, SOUND_STEP = 16, 12, 4
+"""Frames of prosody around a knot that its next move depends on, every fourth of them."""
+
+BEFORE, AFTER = SOUND_BEFORE, SOUND_AFTER + 2 * KNOT
+"""Frames of prosody before and after a frame that its pose depends on."""
+
+INPUTS = AXES * (1 + MOVES) + PROSODY_DIM * ((SOUND_BEFORE + SOUND_AFTER) // SOUND_STEP + 1)
+
 _CALMING = 40.0  # frames of silence in which the head comes to rest, by a factor e
-_REST = 0.45  # how much of the liveliness is left in a long silence, beside the gain that was learned
+_REST = 0.5  # how large moves are in a long silence, against those in speech
+_HOMING = 0.03  # share of the way back to the portrait's pose that a knot brings in a long silence
+_REACH = 6.0  # how far, in units of `spread`, the network is told that the head is
 _BREATH_PERIOD, _BREATH_KEPT = 105.0, 0.985  # frames; how regular breathing is
 _BREATH = np.array([0.0035, 0.0, 0.0, 0.0, 0.0020, 0.0])  # standard deviations: pitch (rad) and shift (face heights)
 LIMITS = np.radians([6.0, 8.0, 5.0])
@@ -40,21 +51,15 @@ class HeadMotion:
     """The learned arrays, float32.
 
     Attributes:
-        autoregression: (K, 6, 6) A.
-        drive: (J, 3, 6) B, over the lags -12, -10 … 10 frames; sums to zero over lags, so that no steady voice or
-            silence has a pose of its own.
-        innovation: (6, 6) lower triangular, e = burst · innovation @ normal noise.
-        gain: (4,) what activity, level, |stress| and phrase end add to the logarithm of a burst's size.
-        volatility: (3,) mean, persistence a frame and standard deviation of that logarithm.
-        scale: (6,) radians and face heights of one unit of y.
+        weights, biases: of three layers with tanh between: INPUTS → H → H → M · 13.
+        spread: (6,) standard deviation of positions and of moves, (2, 6), in units of `scale`.
+        scale: (6,) radians and face heights of one unit.
         coupling: (3, 3) shift right, shift down and log size a radian of pitch, yaw and roll.
     """
 
-    autoregression: np.ndarray
-    drive: np.ndarray
-    innovation: np.ndarray
-    gain: np.ndarray
-    volatility: np.ndarray
+    weights: tuple[np.ndarray, ...]
+    biases: tuple[np.ndarray, ...]
+    spread: np.ndarray
     scale: np.ndarray
     coupling: np.ndarray
 
@@ -62,29 +67,57 @@ class HeadMotion:
         """Begin at rest in the pose (6,) of the portrait."""
         return HeadMotionStream(self, np.zeros(AXES) if reference_pose is None else np.asarray(reference_pose))
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What `from_arrays` takes back."""
+        layers = {f"{kind}.{i}": a for kind in ("weights", "biases") for i, a in enumerate(getattr(self, kind))}
+        return layers | {name: getattr(self, name) for name in ("spread", "scale", "coupling")}
 
-def lagged(prosody: np.ndarray) -> np.ndarray:
-    """Rows of prosody (BEFORE + T + AFTER, 4) → (T, J, 3): what drives each of the T frames."""
-    count = len(prosody) - BEFORE - AFTER
-    at = np.arange(count)[:, None] + BEFORE + _LAGS
-    return prosody[:, _DRIVES][at]
+    @staticmethod
+    def from_arrays(arrays: dict[str, np.ndarray]) -> HeadMotion:
+        """Build from named arrays.
+
+        Raises:
+            KeyError: if one is missing.
+        """
+        weights, biases = (tuple(arrays[f"{kind}.{i}"] for i in range(3)) for kind in ("weights", "biases"))
+        return HeadMotion(weights, biases, arrays["spread"], arrays["scale"], arrays["coupling"])
 
 
-def burst_features(prosody: np.ndarray) -> np.ndarray:
-    """(T, 4) what the size of bursts depends on."""
-    return np.stack([prosody[:, ACTIVITY], prosody[:, LEVEL], np.abs(prosody[:, STRESS]), prosody[:, PHRASE_END]], -1)
+def network_inputs(position: np.ndarray, moves: np.ndarray, sound: np.ndarray, spread: np.ndarray) -> np.ndarray:
+    """What the network sees at knots.
+
+    Args:
+        position: (..., 6) in units of `HeadMotion.scale`.
+        moves: (..., MOVES, 6) the last moves, newest last.
+        sound: (..., 8, 4) prosody at every fourth frame around the knot.
+        spread: (2, 6).
+
+    Returns:
+        (..., INPUTS).
+    """
+    position = _REACH * np.tanh(position / spread[0] / _REACH)
+    batch = position.shape[:-1]
+    return np.concatenate([position, (moves / spread[1]).reshape(*batch, -1), sound.reshape(*batch, -1)], -1)
+
+
+def split_outputs(outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(..., M * 13) → logits (..., M), means (..., M, 6) and logarithms of standard deviations (..., M, 6)."""
+    parts = outputs.reshape(*outputs.shape[:-1], -1, 2 * AXES + 1)
+    return parts[..., 0], parts[..., 1 : 1 + AXES], parts[..., 1 + AXES :]
 
 
 class HeadMotionStream:
-    """One head's motion, frame after frame."""
+    """One head's motion, block after block."""
 
     def __init__(self, model: HeadMotion, reference_pose: np.ndarray) -> None:
-        self.model = model
-        order = len(model.autoregression)
-        # [A1 … AK] as one matrix, oldest frame first, to match the history's layout.
-        self._matrix = np.concatenate(model.autoregression[::-1].astype(np.float64), axis=1)
-        self._history = np.zeros((order, AXES))
-        self._volatility = 0.0
+        self._layers = [
+            (w.astype(np.float64), b.astype(np.float64)) for w, b in zip(model.weights, model.biases, strict=True)
+        ]
+        self._spread, self._scale = model.spread.astype(np.float64), model.scale.astype(np.float64)
+        self._coupling = model.coupling.astype(np.float64)
+        # Positions at the knots one before the current one, the current one, the next and the one after it.
+        self._knots = np.zeros((MOVES + 1, AXES))
+        self._frame = 0
         self._calm = 0.0
         self._breath = np.zeros(2)
         turned = np.asarray(reference_pose[:3], np.float64)
@@ -93,48 +126,68 @@ class HeadMotionStream:
         self._limit_up = LIMITS * np.where(turned > 0, room, 1)
         self._limit_down = LIMITS * np.where(turned < 0, room, 1)
 
-    def __call__(self, prosody: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    def __call__(self, prosody: np.ndarray, noise: np.ndarray, chance: np.ndarray) -> np.ndarray:
         """The next T frames.
 
         Args:
             prosody: (BEFORE + T + AFTER, 4), the frames' own and those around them.
-            noise: (T, 8) standard normal.
+            noise: (T, 7) standard normal.
+            chance: (T,) uniform.
 
         Returns:
             (T, 6) offsets from the portrait's pose, at a motion scale of 1.
         """
-        model = self.model
-        drive = np.einsum("tjd,jda->ta", lagged(prosody), model.drive.astype(np.float64))
-        own = prosody[BEFORE : len(prosody) - AFTER]
-        loud = burst_features(own) @ model.gain.astype(np.float64)
-        mean, kept, spread = model.volatility.astype(np.float64)
-        shocks = noise[:, :AXES] @ model.innovation.astype(np.float64).T
-        out = np.empty((len(own), AXES))
-        breath_poles = np.array([2 * _BREATH_KEPT * np.cos(2 * np.pi / _BREATH_PERIOD), -(_BREATH_KEPT**2)])
-        breath_noise = noise[:, 7] * _breath_innovation(breath_poles)
-        history, order = self._history, len(self._history)
-        history = np.concatenate([history, np.zeros_like(out)])
-        for t in range(len(out)):
-            self._volatility = kept * self._volatility + np.sqrt(1 - kept**2) * spread * noise[t, 6]
-            self._calm += (own[t, ACTIVITY] - self._calm) / _CALMING
-            size = np.exp(mean + loud[t] + self._volatility) * (_REST + (1 - _REST) * self._calm)
-            history[order + t] = (
-                self._matrix @ history[t : t + order].ravel() + drive[t] * (0.3 + 0.7 * self._calm) + size * shocks[t]
-            )
-            breath = breath_poles @ self._breath + breath_noise[t]
-            self._breath = np.array([breath, self._breath[0]])
-            out[t] = history[order + t] * model.scale + breath * _BREATH
-        self._history = history[len(out) :]
-        return self._place(out)
+        moves = np.empty((len(noise), AXES))
+        poles = np.array([2 * _BREATH_KEPT * np.cos(2 * np.pi / _BREATH_PERIOD), -(_BREATH_KEPT**2)])
+        innovation = _innovation(poles)
+        for t in range(len(moves)):
+            self._calm += (prosody[BEFORE + t, ACTIVITY] - self._calm) / _CALMING
+            phase = self._frame % KNOT
+            if phase == 0:
+                # The knot after the next is drawn, since the slope at the next depends on it.
+                centre = BEFORE + t + KNOT
+                around = prosody[centre - SOUND_BEFORE : centre + SOUND_AFTER + 1 : SOUND_STEP]
+                self._draw(around, noise[t, :AXES], chance[t])
+            moves[t] = _interpolate(self._knots[-4:], phase / KNOT) * self._scale
+            self._breath = np.array([poles @ self._breath + innovation * noise[t, AXES], self._breath[0]])
+            moves[t] += self._breath[0] * _BREATH
+            self._frame += 1
+        return self._place(moves)
+
+    def _draw(self, sound: np.ndarray, noise: np.ndarray, chance: float) -> None:
+        knots = self._knots
+        hidden = network_inputs(knots[-1], np.diff(knots, axis=0), sound, self._spread)
+        for weight, bias in self._layers[:-1]:
+            hidden = np.tanh(weight @ hidden + bias)
+        logits, means, logs = split_outputs(self._layers[-1][0] @ hidden + self._layers[-1][1])
+        odds = np.exp(logits - logits.max())
+        chosen = min(int(np.searchsorted(np.cumsum(odds) / odds.sum(), chance)), len(odds) - 1)
+        move = (means[chosen] + np.exp(logs[chosen]) * noise.clip(-2.5, 2.5)) * self._spread[1]
+        move = move * (_REST + (1 - _REST) * self._calm) - _HOMING * (1 - self._calm) * knots[-1]
+        self._knots = np.concatenate([knots[1:], [knots[-1] + move]])
 
     def _place(self, moves: np.ndarray) -> np.ndarray:
         """Keep rotations within what one picture can show, and let shifts follow them about the neck."""
         limit = np.where(moves[:, :3] > 0, self._limit_up, self._limit_down)
         rotation = limit * np.tanh(moves[:, :3] / limit)
-        return np.concatenate([rotation, moves[:, 3:] + rotation @ self.model.coupling.astype(np.float64)], -1)
+        return np.concatenate([rotation, moves[:, 3:] + rotation @ self._coupling], -1)
 
 
-def _breath_innovation(poles: np.ndarray) -> float:
+def _interpolate(knots: np.ndarray, part: float) -> np.ndarray:
+    """Between the second and the third of four knots (4, A), `part` of the way: a cubic that never overshoots."""
+    before, here, after = np.diff(knots, axis=0)
+    begin, end = _slope(before, here), _slope(here, after)
+    p, q = part, 1 - part
+    return knots[1] + here * (p * p * (3 - 2 * p)) + begin * (p * q * q) - end * (p * p * q)
+
+
+def _slope(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Harmonic mean of neighbouring moves, 0 where they turn back."""
+    product = left * right
+    return np.where(product > 0, 2 * product / np.where(product > 0, left + right, 1.0), 0.0)
+
+
+def _innovation(poles: np.ndarray) -> float:
     """Standard deviation of the noise that gives a second-order autoregression unit variance."""
     a, b = poles
     return float(np.sqrt((1 + b) * ((1 - b) ** 2 - a**2) / (1 - b)))

@@ -22,9 +22,8 @@ from pipeline.drivers.upper_face import UpperFace
 from pipeline.errors import WeightsError
 from pipeline.face.morphable import MorphableModel
 
-_HEAD_ARRAYS = tuple(field.name for field in fields(HeadMotion))
-_NORMALS, _CHANCES = 16, 6  # random numbers a frame
-_BLINK_WITH_GAZE = 0.55  # seconds by which a shift of 10° brings a blink nearer
+_NORMALS, _CHANCES = 14, 6  # random numbers a frame
+_BLINK_WITH_GAZE = 0.4  # seconds by which a shift of 10° brings a blink nearer
 _TEN_DEGREES = np.radians(10)
 
 
@@ -106,7 +105,8 @@ class Liveliness:
 
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        arrays = {f"head.{name}": getattr(self.head, name) for name in _HEAD_ARRAYS} | {"blink_curve": self.blink_curve}
+        arrays = {f"head.{name}": array for name, array in self.head.arrays().items()}
+        arrays["blink_curve"] = self.blink_curve
         arrays = {name: np.ascontiguousarray(array, np.float32) for name, array in arrays.items()}
         save_file(arrays, str(folder / "model.safetensors"))
         config = {"_class_name": "Liveliness", **self.config}
@@ -126,7 +126,7 @@ class Liveliness:
         try:
             config = json.loads((folder / "config.json").read_text())
             arrays = load_file(str(folder / "model.safetensors"))
-            head = HeadMotion(**{name: arrays[f"head.{name}"] for name in _HEAD_ARRAYS})
+            head = HeadMotion.from_arrays({k.removeprefix("head."): a for k, a in arrays.items()})
             return cls(head, arrays["blink_curve"], {k: v for k, v in config.items() if k != "_class_name"})
         except (OSError, SafetensorError, KeyError, ValueError) as error:
             raise WeightsError(f"The liveliness weights in {folder} cannot be read; install them again.") from error
@@ -135,7 +135,7 @@ class Liveliness:
 class LivelinessStream:
     """One clip's upper face and head, as its sound comes in. Made by `Liveliness.start`.
 
-    Frames come out up to `prosody.AHEAD + AFTER + BLOCK` = 32 frames after the features that they belong to; with
+    Frames come out up to `prosody.AHEAD + AFTER + BLOCK` = 40 frames after the features that they belong to; with
     `last=True` all that are left do. In all there is one frame a feature row.
     """
 
@@ -200,10 +200,10 @@ class LivelinessStream:
         normal, chance = _random(self._seed, self._block)
         self._block += 1
         prosody = around[BEFORE : BEFORE + BLOCK]
-        pose = self._head(around, normal[:, :8]) * self._motion_scale
-        angles, shifts = self._gaze(prosody, normal[:, 8:10], chance[:, :4])
-        closure = self._blinks(prosody, normal[:, 10:13], _BLINK_WITH_GAZE * (shifts / _TEN_DEGREES))
-        brows = self._brows(around[BEFORE + 4 : BEFORE + 4 + BLOCK], normal[:, 13:15], chance[:, 4])
+        pose = self._head(around, normal[:, :7], chance[:, 5]) * self._motion_scale
+        angles, shifts = self._gaze(prosody, normal[:, 7:9], chance[:, :4])
+        closure = self._blinks(prosody, normal[:, 9:12], _BLINK_WITH_GAZE * (shifts / _TEN_DEGREES))
+        brows = self._brows(around[BEFORE + _Brows.LEAD : BEFORE + _Brows.LEAD + BLOCK], normal[:, 12:14], chance[:, 4])
         open_part = (1 - closure)[:, None]
         face = self._face
         iris = iris_shift(angles, pose[:, :2])
@@ -223,9 +223,12 @@ class LivelinessStream:
 class _Brows:
     """Rises (T, 2) of whole brows and of their inner ends, in face heights.
 
-    Some stresses lift the brows, the stronger the likelier; beneath is a slow drift. Brows come a sixth of a second
-    before the stress that they belong to (on the corpus, loudness correlates best with brows 4 to 8 frames earlier).
+    Some stresses lift the brows, the stronger the likelier; beneath is a slow drift. A rise begins before the stress
+    that it belongs to and is highest at it (on the corpus, loudness correlates most with the brows of 0 to 8 frames
+    before).
     """
+
+    LEAD = 8  # frames from the start of a rise to the fall of the stress
 
     _FAST, _SLOW = 0.62, 0.90  # what is left of a rise's speed and height after a frame
     _DRIFT_KEPT = 0.985
@@ -238,12 +241,12 @@ class _Brows:
         self._rising = False
 
     def __call__(self, prosody: np.ndarray, noise: np.ndarray, chance: np.ndarray) -> np.ndarray:
-        """The next T frames from prosody (T, 4) of 4 frames later, noise (T, 2) and uniform chance (T,)."""
+        """The next T frames from prosody (T, 4) of `LEAD` frames later, noise (T, 2) and uniform chance (T,)."""
         out = np.empty((len(prosody), 2))
         shock = np.sqrt(1 - self._DRIFT_KEPT**2) * self._drift_size
         for t, stress in enumerate(prosody[:, STRESS]):
             rising = stress > self._last
-            if self._rising and not rising and chance[t] < 1.6 * (self._last - 0.15):
+            if self._rising and not rising and chance[t] < 1.2 * (self._last - 0.2):
                 self._target = max(self._target, self._rise * min(self._last / 0.4, 1.6) * np.exp(0.3 * noise[t, 0]))
             self._rising, self._last = rising, stress
             self._target *= self._SLOW
@@ -254,7 +257,7 @@ class _Brows:
 
 
 def _random(seed: int, block: int) -> tuple[np.ndarray, np.ndarray]:
-    """A block's own normal (BLOCK, 16) and uniform (BLOCK, 6) numbers."""
+    """A block's own normal (BLOCK, 14) and uniform (BLOCK, 6) numbers."""
     generator = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, block])))
     return generator.standard_normal((BLOCK, _NORMALS)), generator.random((BLOCK, _CHANCES))
 

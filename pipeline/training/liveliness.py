@@ -19,26 +19,23 @@ import numpy as np
 from pipeline.clock import FPS
 from pipeline.coefficients import Coefficients
 from pipeline.drivers.eyes import BLINK_CURVE_POINTS, BLINK_SECONDS_BEFORE
-from pipeline.drivers.head_motion import AFTER, AXES, BEFORE, HeadMotion, burst_features, lagged
 from pipeline.drivers.liveliness import Liveliness
 from pipeline.drivers.prosody import prosody
 from pipeline.face import measures
 from pipeline.face.morphable import MorphableModel
+from pipeline.training.head_motion import SIZE_QUANTILE, PosedVoice, train_head_motion
 from pipeline.training.liveliness_statistics import Motion, blinks, figures, table
 
-ORDER = 8  # frames that the autoregression looks back
-SIZE_QUANTILE = 0.40  # whose liveliness is taken: a little calmer than the usual speaker
 _JUMP = np.radians(7)  # a frame: cuts and tracking errors, not heads
-_MIRROR = np.array([1.0, -1.0, -1.0, -1.0, 1.0, 1.0])
 EYES = {
     "blink_median": 2.75,
     "blink_spread": 0.62,
     "blink_least": 0.45,
     "blink_eagerness": 2.5,
-    "fixation_viewer": 0.85,
+    "fixation_viewer": 0.65,
     "fixation_aside": 0.45,
     "fixation_spread": 0.55,
-    "glance_degrees": 4.5,
+    "glance_degrees": 6.5,
     "small_degrees": 1.2,
     "brow_rise": 0.010,
     "brow_drift": 0.0022,
@@ -83,90 +80,6 @@ def read_clips(coefficients: Path, corpus: Path, model: MorphableModel, split: s
         features = features[:count]
         clips.append(Clip(name, row["speaker_id"], pose[:count], upper[:count], prosody(features), features))
     return clips
-
-
-def fit_head_motion(clips: list[Clip]) -> HeadMotion:
-    """Least squares for A and B, each clip brought to unit speed and used with its mirror image; then the bursts."""
-    coupling = _coupling(clips)
-    series, sizes = [], []
-    for clip in clips:
-        rotation = clip.pose[:, :3]
-        y = np.concatenate([rotation, clip.pose[:, 3:] - rotation @ coupling], -1)
-        y = _smooth(y - y.mean(0), 0.8)  # tracking trembles
-        speed = np.sqrt((np.diff(y[:, :3], axis=0) ** 2).mean())
-        drive = lagged(np.pad(clip.voice, ((BEFORE, AFTER), (0, 0)), mode="edge"))
-        series.append((y / speed, drive.reshape(len(y), -1), clip.voice))
-        sizes.append(speed)
-    width = AXES * ORDER
-    gram = moment = 0.0
-    for y, drive, _ in series:
-        for sign in (1.0, _MIRROR):
-            past, now = _history(y * sign)
-            x = np.concatenate([past, (drive - drive.mean(0))[ORDER:]], -1)
-            gram, moment = gram + x.T @ x / np.sqrt(len(x)), moment + x.T @ now / np.sqrt(len(x))
-    penalty = np.full(len(gram), 100.0)
-    penalty[:width] = 1e-3
-    solution = np.linalg.solve(gram + np.diag(penalty), moment)
-    autoregression = solution[:width].reshape(ORDER, AXES, AXES).transpose(0, 2, 1)
-    drive_weights = solution[width:].reshape(-1, 3, AXES)
-    drive_weights = drive_weights - drive_weights.mean(0)
-
-    innovations = [
-        (_history(y)[1] - _history(y)[0] @ solution[:width] - (d - d.mean(0))[ORDER:] @ solution[width:], voice[ORDER:])
-        for y, d, voice in series
-    ]
-    covariance = sum(e.T @ e / np.sqrt(len(e)) for e, _ in innovations) / sum(np.sqrt(len(e)) for e, _ in innovations)
-    covariance = (covariance + covariance * np.outer(_MIRROR, _MIRROR)) / 2
-    gain, volatility = _fit_bursts(innovations, np.linalg.inv(np.linalg.cholesky(covariance)))
-    return HeadMotion(
-        autoregression=autoregression,
-        drive=drive_weights,
-        innovation=np.linalg.cholesky(covariance),
-        gain=gain,
-        volatility=volatility,
-        scale=np.full(AXES, np.quantile(sizes, SIZE_QUANTILE)),
-        coupling=coupling,
-    )
-
-
-def _coupling(clips: list[Clip]) -> np.ndarray:
-    """Shift right, down and log size a radian; only what a neck can do, so that noise isn't learned."""
-    centred = np.concatenate([clip.pose - clip.pose.mean(0) for clip in clips])
-    rotation, shift = centred[:, :3], centred[:, 3:]
-    coupling = np.zeros((3, 3))
-    coupling[1:, 0] = np.linalg.lstsq(rotation[:, 1:], shift[:, 0], rcond=None)[0]
-    coupling[0, 1:] = rotation[:, 0] @ shift[:, 1:] / (rotation[:, 0] @ rotation[:, 0])
-    return coupling
-
-
-def _fit_bursts(innovations: list[tuple[np.ndarray, np.ndarray]], whiten: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What the voice adds to the logarithm of innovations' size, and the persistence and spread of the rest."""
-    logs, voices = [], []
-    for e, voice in innovations:
-        log = 0.5 * np.log(((e @ whiten.T) ** 2).mean(1) + 1e-3)
-        features = _smooth(burst_features(voice), 2.5)
-        logs.append(log - log.mean())
-        voices.append(features - features.mean(0))
-    x, y = np.concatenate(voices), np.concatenate(logs)
-    gain = np.linalg.lstsq(x, y, rcond=None)[0]
-    rest = [log - v @ gain for log, v in zip(logs, voices, strict=True)]
-    products = [sum(float(r[: len(r) - k] @ r[k:]) for r in rest) / sum(len(r) - k for r in rest) for k in (1, 3)]
-    kept = float(np.clip((products[1] / products[0]) ** 0.5, 0.5, 0.97))
-    spread = float(np.sqrt(products[0] / kept))
-    typical = np.concatenate([burst_features(voice) for _, voice in innovations]).mean(0)
-    return gain, np.array([-(spread**2) - typical @ gain, kept, spread])
-
-
-def _history(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of the last ORDER frames, newest first, and the frames that follow them."""
-    return np.concatenate([y[ORDER - k : len(y) - k] for k in range(1, ORDER + 1)], -1), y[ORDER:]
-
-
-def _smooth(values: np.ndarray, sigma: float) -> np.ndarray:
-    half = int(np.ceil(3 * sigma))
-    kernel = np.exp(-0.5 * (np.arange(-half, half + 1) / sigma) ** 2)
-    padded = np.pad(values, ((half, half), (0, 0)), mode="edge")
-    return np.stack([np.convolve(column, kernel / kernel.sum(), "valid") for column in padded.T], -1)
 
 
 def measure_blink(clips: list[Clip]) -> np.ndarray:
@@ -226,7 +139,8 @@ def upper_measures(model: MorphableModel, identity: np.ndarray, expression: np.n
 
 def fit_liveliness(clips: list[Clip], model: MorphableModel, rounds: int = 4) -> Liveliness:
     """Fit the head's motion and the blink, then set sizes so that generated clips spread as calm real ones do."""
-    head, curve = fit_head_motion(clips), measure_blink(clips)
+    posed = [PosedVoice(clip.speaker, clip.pose, clip.voice) for clip in clips]
+    head, curve = train_head_motion(posed), measure_blink(clips)
     wanted = np.quantile([_spreads(clip.pose, head.coupling) for clip in clips], SIZE_QUANTILE, axis=0)
     scale = head.scale
     for _ in range(rounds):

@@ -11,7 +11,7 @@ from pipeline.drivers.prosody import ACTIVITY, LEVEL
 
 BANDS = ((0.1, 0.3), (0.3, 0.6), (0.6, 1.2), (1.2, 2.4), (2.4, 4.8), (4.8, 12.5))  # Hz
 SHUT = 0.5  # a blink: both lids' mean opening below this share of the opening around
-_SACCADE = 0.0022  # face heights a frame that irises move at least in a saccade; tracking trembles below
+_SACCADE = 0.004  # face heights that irises move within two frames in a saccade, 4°; tracking trembles below
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ def blinks(opening: np.ndarray, shut: float = SHUT) -> list[tuple[int, int]]:
 
 def saccades(gaze: np.ndarray, blink_frames: np.ndarray) -> int:
     """Quick shifts of the irises (T, 2) outside blinks."""
-    speed = np.linalg.norm(np.diff(gaze, axis=0), axis=1)
-    speed[blink_frames[1:] | blink_frames[:-1]] = 0
-    quick = np.concatenate([[0], (speed > _SACCADE).astype(int)])
+    move = np.linalg.norm(gaze[2:] - gaze[:-2], axis=1)
+    move[blink_frames[2:] | blink_frames[:-2]] = 0
+    quick = np.concatenate([[0], (move > _SACCADE).astype(int)])
     return int((np.diff(quick) == 1).sum())
 
 
@@ -44,7 +44,8 @@ def figures(motion: Motion) -> dict[str, float]:
     pose, upper, voice = motion.pose, motion.upper, motion.voice
     minutes = len(pose) / FPS / 60
     unit = np.array([*np.degrees(np.ones(3)), 1e3, 1e3, 1e3])
-    deviation, speed = pose.std(0) * unit, np.abs(np.diff(pose, axis=0)).mean(0) * unit * FPS
+    steady = _steadied(pose)
+    deviation, speed = pose.std(0) * unit, np.abs(np.diff(steady, axis=0)).mean(0) * unit * FPS
     names = ("pitch", "yaw", "roll", "right", "down", "size")
     result = {f"std {name}": value for name, value in zip(names, deviation, strict=True)}
     result |= {f"speed {name} /s": value for name, value in zip(names, speed, strict=True)}
@@ -66,7 +67,7 @@ def figures(motion: Motion) -> dict[str, float]:
     result["std gaze right"], result["std gaze down"] = upper[seen, 2:4].std(0) * 1e3
     result["std brows"] = upper[seen, 4:].mean(1).std() * 1e3
 
-    head = np.linalg.norm(np.diff(pose[:, :3], axis=0, prepend=pose[:1, :3]), axis=1)
+    head = np.linalg.norm(np.diff(steady[:, :3], axis=0, prepend=steady[:1, :3]), axis=1)
     kernel = np.hanning(17)[1:-1] / np.hanning(17).sum()
     loud, quick = np.convolve(voice[:, LEVEL], kernel, "same"), np.convolve(head, kernel, "same")
     active = np.convolve(voice[:, ACTIVITY], kernel, "same")
@@ -75,6 +76,12 @@ def figures(motion: Motion) -> dict[str, float]:
         if active.std() > 0.05:
             result["r head speed, voice activity"] = float(np.corrcoef(active, quick)[0, 1])
     return result
+
+
+def _steadied(pose: np.ndarray) -> np.ndarray:
+    """Pose (T, 6) under a window of five frames: speeds of tracked poses are otherwise half the tracker's trembling."""
+    kernel = np.hanning(7)[1:-1] / np.hanning(7).sum()
+    return np.stack([np.convolve(np.pad(column, 2, mode="edge"), kernel, "valid") for column in pose.T], -1)
 
 
 def table(columns: dict[str, list[dict[str, float]]]) -> str:
