@@ -47,6 +47,9 @@ class MeshRenderer:
         columns, rows = np.meshgrid(np.arange(x0, x1, dtype=np.float32), np.arange(y0, y1, dtype=np.float32))
         self._rest = (columns, rows)
         self._map = (np.empty(shape, np.float32), np.empty(shape, np.float32), np.empty(shape, np.float32))
+        if self._painter is not None:
+            rest = portrait.coefficients
+            self._painter.keep(self._draw(rest.expression[0], rest.pose[0], rest.crop[0]))
 
     @staticmethod
     def load(weights: Weights, portrait: Portrait) -> MeshRenderer:

@@ -19,6 +19,7 @@ from pipeline.renderers.patches import MOUTH, PATCHES, PatchFrame, allowed, fill
 from pipeline.threads import one_thread
 
 Placement = tuple[np.ndarray, float, np.ndarray]
+_KEPT = (0.5, 3.0)  # patch pixels by which a rim has moved where the portrait's own look starts to go and is gone
 
 
 @dataclass(frozen=True)
@@ -48,37 +49,67 @@ class Drawn:
 
 
 class PatchPainter:
-    """Corrects mouth and eyes of one portrait's frames, in place."""
+    """Corrects mouth and eyes of one portrait's frames, in place.
+
+    Lips or lids that are as in the portrait are left as the portrait shows them: what a network would change on the
+    portrait itself is taken off again, the less the further they have moved.
+    """
 
     def __init__(self, portrait: Portrait, unposed: np.ndarray, own: Placement, networks: PatchNetworks) -> None:
-        self._patches = []
-        for kind in PATCHES:
-            place = PatchFrame(kind, unposed)
-            to_picture = place.to_picture(*own)
-            reference = place.cut(portrait.image, to_picture)
-            openings = place.openings(portrait.landmarks[:, :2].astype(np.float64), to_picture)
-            self._patches.append((place, reference, openings, getattr(networks, kind.name)))
+        self._patches = [_Patch(PatchFrame(kind, unposed), portrait, own, networks) for kind in PATCHES]
+
+    def keep(self, own: Drawn) -> None:
+        """Learn what not to change, from the portrait drawn with its own coefficients."""
+        for patch in self._patches:
+            patch.unwanted = patch.changes([own])[0]
 
     def paint(self, batch: list[Drawn]) -> None:
         """Correct the frames of `batch`."""
-        for place, reference, reference_openings, network in self._patches:
-            maps = [place.to_picture(*drawn.placement) for drawn in batch]
-            rows, masks, plain = [], [], []
-            for drawn, to_picture in zip(batch, maps, strict=True):
-                openings = place.openings(drawn.points.astype(np.float64), to_picture)
-                patch = place.cut(drawn.frame, to_picture)
-                plain.append(patch)
-                if place.kind is MOUTH:
-                    patch = fill_mouth(patch, reference, openings, reference_openings)
-                rows.append(np.concatenate([patch, reference, openings, reference_openings], -1))
-                masks.append(allowed(openings, reference_openings, place.kind))
-            with torch.inference_mode(), one_thread():
-                inputs = torch.from_numpy(np.stack(rows)).permute(0, 3, 1, 2).float() / 255
-                corrected = network(inputs, torch.from_numpy(np.stack(masks))[:, None])
-                pixels = (corrected * 255).round().to(torch.int16).permute(0, 2, 3, 1).contiguous().numpy()
-            changes = pixels - np.stack(plain)
-            for drawn, to_picture, change in zip(batch, maps, changes, strict=True):
-                _add(drawn.frame, change, to_picture)
+        for patch in self._patches:
+            for drawn, change in zip(batch, patch.changes(batch), strict=True):
+                _add(drawn.frame, change, patch.place.to_picture(*drawn.placement))
+
+
+class _Patch:
+    """One patch of one portrait and the network that corrects it."""
+
+    def __init__(self, place: PatchFrame, portrait: Portrait, own: Placement, networks: PatchNetworks) -> None:
+        self.place = place
+        self.unwanted = np.zeros((place.kind.height, place.kind.width, 3), np.int16)
+        self._network = getattr(networks, place.kind.name)
+        to_picture = place.to_picture(*own)
+        points = portrait.landmarks[:, :2].astype(np.float64)
+        self._reference = place.cut(portrait.image, to_picture)
+        self._openings = place.openings(points, to_picture)
+        self._rest = self._rim(points, to_picture)
+
+    def changes(self, batch: list[Drawn]) -> np.ndarray:
+        """(B, h, w, 3) int16: what to add to the patch in each frame."""
+        kind = self.place.kind
+        rows, masks, plain, kept = [], [], [], []
+        for drawn in batch:
+            to_picture = self.place.to_picture(*drawn.placement)
+            points = drawn.points.astype(np.float64)
+            openings = self.place.openings(points, to_picture)
+            patch = self.place.cut(drawn.frame, to_picture)
+            plain.append(patch)
+            if kind is MOUTH:
+                patch = fill_mouth(patch, self._reference, openings, self._openings)
+            rows.append(np.concatenate([patch, self._reference, openings, self._openings], -1))
+            masks.append(allowed(openings, self._openings, kind))
+            moved = np.linalg.norm(self._rim(points, to_picture) - self._rest, axis=1).mean()
+            kept.append(np.interp(moved, _KEPT, (1.0, 0.0)))
+        with torch.inference_mode(), one_thread():
+            inputs = torch.from_numpy(np.stack(rows)).permute(0, 3, 1, 2).float() / 255
+            corrected = self._network(inputs, torch.from_numpy(np.stack(masks))[:, None])
+            pixels = (corrected * 255).round().to(torch.int16).permute(0, 2, 3, 1).contiguous().numpy()
+        unwanted = np.array(kept, np.float32)[:, None, None, None] * self.unwanted
+        return pixels - np.stack(plain) - np.rint(unwanted).astype(np.int16)
+
+    def _rim(self, points: np.ndarray, to_picture: np.ndarray) -> np.ndarray:
+        """The opening's rim in the patch's pixels."""
+        inverse = cv2.invertAffineTransform(to_picture)
+        return points[self.place.kind.inner] @ inverse[:, :2].T + inverse[:, 2]
 
 
 def _add(frame: np.ndarray, change: np.ndarray, to_picture: np.ndarray) -> None:
