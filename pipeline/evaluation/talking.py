@@ -113,16 +113,27 @@ def _aligned_distance(ours: Track, truth: Track, lag: int) -> float | None:
     return 100 * float(lip_distance(ours.landmarks[a][both], truth.landmarks[b][both], aligned=True).mean())
 
 
-def _driver(clip: HeadClip, truth: Track, first: int, lag: int) -> Row:
-    """The same figures of the driver's coefficients, laid on the first frame's own face without rendering."""
+def driver_opening(clip: HeadClip, landmarks: np.ndarray, size: tuple[int, int]) -> np.ndarray | None:
+    """(T,) inner-lip opening of a clip's coefficients before rendering, or None if it has none.
+
+    Args:
+        clip: a generated clip.
+        landmarks: (478, 3) of the person's face in some frame, from which α is solved.
+        size: (W, H) of that frame.
+    """
     coefficients = getattr(clip, "coefficients", None)
     if coefficients is None:
-        return {}
+        return None
     model = MorphableModel.load(FACE_MODEL)
-    identity, _ = model.fit(truth.landmarks[first : first + 1], truth.size)
-    opening = lip_opening(model.shape(identity, coefficients.expression.astype(np.float64)))
-    sync = lip_sync(opening, truth.opening, lag, None, truth.found)
+    identity, _ = model.fit(landmarks[None], size)
+    return lip_opening(model.shape(identity, coefficients.expression.astype(np.float64)))
+
+
+def _driver(clip: HeadClip, truth: Track, first: int, lag: int) -> Row:
+    opening = driver_opening(clip, truth.landmarks[first], truth.size)
+    if opening is None:
+        return {}
     return {
-        "driver_r": sync.correlation,
+        "driver_r": lip_sync(opening, truth.opening, lag, None, truth.found).correlation,
         "driver_spread": spread_ratio(opening, truth.opening[truth.found]),
     }
