@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -120,6 +121,8 @@ def _make(options: argparse.Namespace, start: Callable[[Any, dict[str, Any]], An
 
     begun = time.perf_counter()
     check_output(options.output)
+    if options.coefficients:
+        _check_coefficients(options.coefficients)
     progress = _Progress()
     pipe = ConversationalHeadPipeline.from_pretrained(options.weights)
     clip = start(
@@ -135,7 +138,7 @@ def _make(options: argparse.Namespace, start: Callable[[Any, dict[str, Any]], An
     clip.save(options.output)
     progress.close()
     if options.coefficients:
-        _save_coefficients(clip, options.coefficients)
+        clip.coefficients.save(options.coefficients)
     seconds = time.perf_counter() - begun
     for warning in clip.warnings:
         print(f"note: {warning}", file=sys.stderr)
@@ -150,11 +153,11 @@ def _make(options: argparse.Namespace, start: Callable[[Any, dict[str, Any]], An
     print(json.dumps(result) if options.json else f"{options.output}: {result['frames']} frames in {seconds:.1f} s")
 
 
-def _save_coefficients(clip: Any, path: str) -> None:
-    try:
-        clip.coefficients.save(path)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written ({error.strerror or error}); choose another place.") from error
+def _check_coefficients(path: str) -> None:
+    """Whether coefficients can be written at `path`: known before rendering, not after."""
+    folder = Path(path).parent
+    if Path(path).is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputError(f"{path} cannot be written; give a file's name in a folder that exists and can be written.")
 
 
 class _Progress:
@@ -207,5 +210,5 @@ def _verify(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps({"marked": found, "mark": None if mark is None else vars(mark)}))
     else:
-        print(f"{options.file}: {'AI-generated: ' + str(mark) if found else 'carries no mark of ours'}")
+        print(f"{options.file}: {mark.text if mark else 'carries no mark of ours'}")
     return 0

@@ -4,8 +4,8 @@ As in ViCo (Huang 2022 §3.2) each frame is described by an expression β ∈ R^
 rotations, three translations) and a crop c ∈ R^3. Here, with an image of W × H pixels:
 
 - ``pose[:3]``: pitch, yaw, roll in radians about x (right), y (down), z (away from the viewer);
-  the head's rotation is ``Rz(roll) @ Ry(yaw) @ Rx(pitch)``. Pitch > 0 raises the chin, yaw > 0 turns the
-  nose towards the image's left, roll > 0 tips the crown towards the image's right.
+  the head's rotation is ``Rz(roll) @ Ry(yaw) @ Rx(pitch)``. Pitch > 0 lowers the nose, yaw > 0 turns it
+  towards the image's left, roll > 0 tips the crown towards the image's right.
 - ``pose[3:5]``: the head's shift from the crop, in face heights, right and down;
   ``pose[5]``: natural logarithm of the head's size relative to the crop.
 - ``crop``: where the head is placed: x / W, y / H of its origin, and face height / H.
@@ -13,13 +13,15 @@ rotations, three translations) and a crop c ∈ R^3. Here, with an image of W ×
 
 from __future__ import annotations
 
+import os
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from pipeline.clock import FPS
-from pipeline.errors import InputError
+from pipeline.errors import InputError, OutputError
 
 EXPRESSION_DIM = 64
 POSE_DIM = 6
@@ -73,10 +75,24 @@ class Coefficients:
         )
 
     def save(self, path: str | Path) -> None:
-        """Write a safetensors file with the three arrays and the frame rate in its metadata."""
-        from safetensors.numpy import save_file
+        """Write a safetensors file with the three arrays and the frame rate in its metadata; whole or not at all.
 
-        save_file({name: getattr(self, name) for name in _WIDTHS}, str(path), {"fps": str(self.fps)})
+        Raises:
+            OutputError: if it cannot be written.
+        """
+        from safetensors.numpy import save
+
+        path = Path(path)
+        data = save({name: getattr(self, name) for name in _WIDTHS}, {"fps": str(self.fps)})
+        part = path.parent / f".{path.name[:80]}.{uuid.uuid4().hex[:12]}.part"
+        try:
+            try:
+                part.write_bytes(data)
+                os.replace(part, path)
+            finally:
+                part.unlink(missing_ok=True)
+        except OSError as error:
+            raise OutputError(f"{path} cannot be written ({error.strerror or error}); choose another place.") from error
 
     @staticmethod
     def load(path: str | Path) -> Coefficients:
