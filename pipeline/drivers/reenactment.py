@@ -15,8 +15,7 @@ from pipeline.video import VideoReader
 
 _CHUNK = 50
 _LOOK = 250  # frames searched for the moment that is most like the portrait
-_RETURN = 12  # frames that a head takes to go back to rest when the driving face is gone
-_MAX_GAIN = 1.6  # a face twice as near moves twice as far, but no portrait follows further than this
+_RETURN = 12  # frames that a head takes to go to rest when the driving face is gone, and back when it returns
 
 
 class ReenactmentDriver:
@@ -64,7 +63,7 @@ class ReenactmentDriver:
         identity, crop, start = (None if self._relative else portrait.identity), None, None
         missing = total = 0
         rest = np.concatenate([own.expression[0], own.pose[0]])
-        last, gone = rest, 0
+        last, presence = rest, 1.0
         for landmarks, found in self._tracked():
             total += len(found)
             missing += int((~found).sum())
@@ -76,16 +75,11 @@ class ReenactmentDriver:
                     start = _most_alike(fitted, own)
                 rows[found] = self._transfer(fitted, start)
             for i, there in enumerate(found):
-                if there:
-                    gone = 0
-                    last = rows[i]
-                else:
-                    # The last known face is held, then let go: a head frozen in mid-word looks broken.
-                    gone += 1
-                    ease = min(1.0, gone / _RETURN)
-                    rows[i] = last + (rest - last) * (ease * ease * (3 - 2 * ease))
-            placed = own.crop[0] if self._relative or crop is None else crop
-            yield Coefficients(rows[:, :64], rows[:, 64:], np.tile(placed, (len(rows), 1)))
+                last = rows[i].copy() if there else last
+                # The last known face is let go, not frozen in mid-word; one that is back is not jumped to.
+                presence = min(1.0, max(0.0, presence + (1 if there else -1) / _RETURN))
+                rows[i] = rest + presence**2 * (3 - 2 * presence) * (last - rest)
+            yield Coefficients(rows[:, :64], rows[:, 64:], np.tile(own.crop[0], (len(rows), 1)))
         if missing:
             self._warnings.append(f"No face was found in {missing} of {total} frames; the head rests there.")
 
@@ -93,18 +87,23 @@ class ReenactmentDriver:
         """(T, 70) expression and pose of the portrait for those of the driving face."""
         own = self._portrait.coefficients
         expression_scale, motion_scale = self._scales
+        expression, pose = driving.expression, driving.pose
         if self._relative:
-            expression = driving.expression - start.expression
-            pose = driving.pose - start.pose
+            expression, pose = expression - start.expression, pose - start.pose
         else:
-            expression = driving.expression - own.expression
-            # Placement is compared with the portrait's by way of the pose, since the crops differ.
-            pose = driving.pose.copy()
-            if expression_scale == motion_scale == 1:
-                return np.concatenate([driving.expression, pose], -1)
-            pose = pose - driving.pose[:1]
-        rows = np.concatenate([own.expression + expression_scale * expression, own.pose + motion_scale * pose], -1)
-        return rows
+            expression, pose = expression - own.expression, self._placed(driving) - own.pose
+        pose[:, :3] = (pose[:, :3] + np.pi) % (2 * np.pi) - np.pi
+        return np.concatenate([own.expression + expression_scale * expression, own.pose + motion_scale * pose], -1)
+
+    def _placed(self, driving: Coefficients) -> np.ndarray:
+        """(T, 6) the driving pose as one that counts from the portrait's crop and not from the video's."""
+        own = self._portrait.coefficients.crop[0]
+        (width, height), (columns, rows) = self._video.size, self._portrait.size
+        x = driving.crop[:, 0] + driving.crop[:, 2] * driving.pose[:, 3] * height / width
+        y = driving.crop[:, 1] + driving.crop[:, 2] * driving.pose[:, 4]
+        size = driving.pose[:, 5] + np.log(driving.crop[:, 2] / own[2])
+        shift = np.stack([(x - own[0]) * columns / rows, y - own[1]], -1) / own[2]
+        return np.concatenate([driving.pose[:, :3], shift, size[:, None]], -1)
 
     def _tracked(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Landmarks (T, 478, 3) and whether each frame has a face, in chunks; the first is the longest."""
