@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 
 LONGEST_SIDE = 1920
 _LEAST_SIDE, _MOST_SIDE = 64, 4096
+_MOST_SEED = 2**63 - 1
 RENDERERS = ("mesh",)
+_SILENT = "The sound is silent throughout, so the lips rest; give sound with speech in it to see them move."
 
 
 class ConversationalHeadPipeline:
@@ -136,14 +138,16 @@ class ConversationalHeadPipeline:
         """
         from pipeline.audio.reading import probe_audio, stream_audio
 
+        _check_range("seed", seed, 0, _MOST_SEED)
         _check_range("expression_scale", expression_scale, 0, 2)
         _check_range("motion_scale", motion_scale, 0, 2)
         info = probe_audio(audio)
         scene, draw = self._prepare(portrait, size, renderer, progress)
+        warnings = list(scene.warnings)
 
         def coefficients() -> Iterator[Coefficients]:
             return self.driver(
-                stream_audio(audio),
+                _noting_silence(stream_audio(audio), warnings),
                 scene.coefficients,
                 seed=seed,
                 expression_scale=expression_scale,
@@ -160,7 +164,7 @@ class ConversationalHeadPipeline:
             "renderer": renderer,
         }
         frames = frame_count(max(1, round(info.seconds * SAMPLE_RATE)))
-        return HeadClip(coefficients, draw.render, scene.size, audio, frames, settings, list(scene.warnings), progress)
+        return HeadClip(coefficients, draw.render, scene.size, audio, frames, settings, warnings, progress)
 
     def reenact(
         self,
@@ -266,6 +270,18 @@ def _at_size(image: np.ndarray, size: int | None) -> tuple[np.ndarray, tuple[str
         return image, note
     method = cv2.INTER_AREA if wanted < longer else cv2.INTER_CUBIC
     return cv2.resize(image, (width, height), interpolation=method), note
+
+
+def _noting_silence(blocks: Iterator[np.ndarray], warnings: list[str]) -> Iterator[np.ndarray]:
+    """The blocks of a sound as they are, and a warning when it has ended and was silent throughout."""
+    from pipeline.audio.reading import is_silent
+
+    silent = True
+    for block in blocks:
+        silent = silent and is_silent(block)
+        yield block
+    if silent and _SILENT not in warnings:
+        warnings.append(_SILENT)
 
 
 def _check_range(name: str, value: float | None, low: float, high: float) -> None:
