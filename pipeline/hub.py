@@ -42,9 +42,9 @@ def find_weights(source: str | os.PathLike[str] | None = None, revision: str | N
     if not folder.is_dir():
         folder = _download(str(source), revision)
     try:
-        index = json.loads((folder / _INDEX).read_text())
+        index = dict(json.loads((folder / _INDEX).read_text()))
         return Weights(folder, tuple(name for name in index if not name.startswith("_")))
-    except (OSError, ValueError) as error:
+    except (OSError, TypeError, ValueError) as error:
         raise WeightsError(f"{folder} holds no readable {_INDEX}; give a folder of weights.") from error
 
 
