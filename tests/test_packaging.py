@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import importlib.metadata
 import inspect
 import os
@@ -175,6 +176,15 @@ def test_cards_name_commands_that_are_understood() -> None:
     for command in commands:
         words = command.split()
         assert words[0] == "pipeline" and callable(_parser().parse_args(words[1:]).run)
+
+
+@pytest.mark.parametrize("folder", sorted(path.name for path in (ROOT / "weights").iterdir() if path.is_dir()))
+def test_each_component_can_be_trained_again(folder: str) -> None:
+    """`python -m pipeline train` hands every component's module the same arguments."""
+    component = {"face": "morphable", "mesh": "surroundings"}.get(folder, folder)
+    main = importlib.import_module(f"pipeline.training.{component}").main
+    inspect.signature(main).bind(Path("corpus"), Path("output"), cache=Path("cache"), minutes=1.0)
+    assert f"train {component}`" in (ROOT / "weights" / folder / "README.md").read_text()
 
 
 def test_readme_names_only_files_that_exist() -> None:
