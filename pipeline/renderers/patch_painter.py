@@ -82,6 +82,9 @@ class _Patch:
         self._reference = place.cut(portrait.image, to_picture)
         self._openings = place.openings(points, to_picture)
         self._rest = self._rim(points, to_picture)
+        # Networks know skin; on stone, ink and black-and-white film only as much colour is added as there is.
+        spread = self._reference.max(-1).astype(np.float32) - self._reference.min(-1)
+        self._colour = float(np.clip((spread.mean() - 4) / 20, 0, 1))
 
     def changes(self, batch: list[Drawn]) -> np.ndarray:
         """(B, h, w, 3) int16: what to add to the patch in each frame."""
@@ -104,7 +107,11 @@ class _Patch:
             corrected = self._network(inputs, torch.from_numpy(np.stack(masks))[:, None])
             pixels = (corrected * 255).round().to(torch.int16).permute(0, 2, 3, 1).contiguous().numpy()
         unwanted = np.array(kept, np.float32)[:, None, None, None] * self.unwanted
-        return pixels - np.stack(plain) - np.rint(unwanted).astype(np.int16)
+        changes = pixels - np.stack(plain) - unwanted
+        if self._colour < 1:
+            grey = changes.mean(-1, keepdims=True)
+            changes = grey + self._colour * (changes - grey)
+        return np.rint(changes).astype(np.int16)
 
     def _rim(self, points: np.ndarray, to_picture: np.ndarray) -> np.ndarray:
         """The opening's rim in the patch's pixels."""
