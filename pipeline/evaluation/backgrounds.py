@@ -116,7 +116,7 @@ def table(rows: list[Row], options: SuiteOptions) -> Table:
     result.notes = [
         "Mean absolute difference where neither the portrait nor any frame shows the person. change: of the frames "
         "from the portrait; in MP4: of the saved file's frames from its own first; from portrait: of the saved file "
-        "from the portrait, of which yuv420p alone takes 0.9 to 2 even from a still picture.",
+        "from the portrait, of which yuv420p alone takes 0.7 to 2 even from a still picture.",
         "The mattes are the pipeline's own, so background that it takes for person is not seen here. Portraits with "
         f"less than {_LEAST_SHARE:.0%} of background show '-'.",
     ]
