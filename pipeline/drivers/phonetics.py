@@ -102,7 +102,7 @@ class PhoneNet(nn.Module):
 
     CONTEXT = 24  # answers on each side that an answer's value depends on
 
-    def __init__(self, channels: int = 144) -> None:
+    def __init__(self, channels: int = 192) -> None:
         super().__init__()
         self.channels = channels
         self.stem = nn.Sequential(

@@ -39,8 +39,8 @@ _CONTEXT = CONTEXT_FRAMES + 5  # voice activity looks furthest
 _FADE = 10  # frames in which a window's frames give way to the next one's
 _LEVEL_FALL = 3.0  # dB that the level may fall from window to window: a pause is not quiet speech
 _LEAST_GAP = 0.0015  # face heights between closed lips: they touch
-_ONSET, _RELEASE = 3, 6  # frames in which the mouth leaves its rest and comes back to it
-_SHORTEST_PAUSE = 8  # frames; between words the network knows better
+_ONSET, _RELEASE = 5, 8  # frames in which the mouth leaves its rest and comes back to it
+_SHORTEST_PAUSE = 12  # frames; between words the network knows better
 _EASE = 6  # frames in which the portrait's own mouth turns into the driven one
 
 
@@ -57,7 +57,7 @@ class Finish:
 
     gains: np.ndarray = field(default_factory=lambda: np.ones(MOUTH_DIM, np.float32))
     opening_gain: float = 1.0
-    opening_centre: float = 0.03
+    opening_centre: float = 0.04
     closing: float = 0.7
 
 
@@ -238,8 +238,8 @@ class _Lips:
         self._base = mouth.opened(beta, -geometry[0])
         self._reference = torch.from_numpy(reference_row(reference, geometry))[None]
         still = hear(np.zeros(3 * FPS * SAMPLES_PER_FRAME, np.float32), driver.phone_net)
-        self._rest = self._base[MOUTH] + self._residual(still)[FPS : 2 * FPS].mean(0)
-        self._rest = self._closed(self._rest)
+        rest = self._base[None, MOUTH] + self._residual(still)[FPS : 2 * FPS].mean(0)
+        self._rest = mouth.opened(_full(rest), _LEAST_GAP - self._opening(rest))[0, MOUTH]
         self._level = QUIETEST
         self._tail: np.ndarray | None = None
 
@@ -262,8 +262,9 @@ class _Lips:
         """β[20:] (T, 44) of a whole window."""
         self._level = max(speech_level(samples), self._level - _LEVEL_FALL)
         rows = hear(normalised(samples, self._level), self._driver.phone_net)
-        mouth = self._base[MOUTH] + self._with_gains(self._residual(rows))
-        mouth = self._apart(mouth, viseme_in(rows, "lips"))
+        residual = self._residual(rows)
+        opening = self._opening(self._base[MOUTH] + residual)
+        mouth = self._finished(self._base[MOUTH] + self._with_gains(residual), opening, viseme_in(rows, "lips"))
         speaking = speaking_share(voice_activity(samples), viseme_in(rows, "silence"))
         return self._rest + self._scale * speaking[:, None] * (mouth - self._rest)
 
@@ -281,21 +282,20 @@ class _Lips:
         middle = residual.mean(0)
         return middle + self._driver.finish.gains * (residual - middle)
 
-    def _closed(self, mouth: np.ndarray) -> np.ndarray:
-        """One mouth (44,) with its lips touching."""
-        full = np.zeros(EXPRESSION_DIM, np.float32)
-        full[MOUTH] = mouth
-        opening = self._driver.mouth.geometry(self._identity, full)[0]
-        return self._driver.mouth.opened(full, _LEAST_GAP - opening)[MOUTH]
+    def _opening(self, mouth: np.ndarray) -> np.ndarray:
+        """Signed opening (T,) of mouths (T, 44), in face heights."""
+        return self._driver.mouth.geometry(self._identity, _full(mouth))[:, 0]
 
-    def _apart(self, mouth: np.ndarray, closing: np.ndarray) -> np.ndarray:
-        """Give the opening its spread, close it on p, b and m, and keep lips from running through one another."""
-        finish, full = self._driver.finish, np.zeros((len(mouth), EXPRESSION_DIM), np.float32)
-        full[:, MOUTH] = mouth
-        opening = self._driver.mouth.geometry(self._identity, full)[:, 0]
+    def _finished(self, mouth: np.ndarray, opening: np.ndarray, closing: np.ndarray) -> np.ndarray:
+        """Give mouths (T, 44) their opening: with its spread, shut on p, b and m, and lips not through one another.
+
+        The opening is taken from the networks' plain answer (T,), which knows it better than the gained
+        coefficients do.
+        """
+        finish = self._driver.finish
         wanted = finish.opening_centre + finish.opening_gain * (opening - finish.opening_centre)
         wanted = np.where(wanted > 0, wanted * (1 - finish.closing * sure(closing)), wanted)
-        return self._driver.mouth.opened(full, _above(wanted) - opening)[:, MOUTH]
+        return self._driver.mouth.opened(_full(mouth), _above(wanted) - self._opening(mouth))[:, MOUTH]
 
 
 def reference_row(reference: Coefficients, geometry: np.ndarray) -> np.ndarray:
@@ -326,6 +326,11 @@ def speaking_share(voice: np.ndarray, silence: np.ndarray) -> np.ndarray:
     return share.astype(np.float32)
 
 
+def _full(mouth: np.ndarray) -> np.ndarray:
+    """β (T, 64) of mouths (T, 44), the upper face at nought."""
+    return np.pad(mouth, ((0, 0), (MOUTH.start, 0)))
+
+
 def only(rows: np.ndarray, blocks: tuple[str, ...]) -> np.ndarray:
     """Rows with what the network was not taught to hear set to nought."""
     rows = rows.astype(np.float32)
@@ -336,8 +341,8 @@ def only(rows: np.ndarray, blocks: tuple[str, ...]) -> np.ndarray:
 
 
 def sure(probability: np.ndarray) -> np.ndarray:
-    """0 below even chances, 1 from 0.9."""
-    return np.clip((probability - 0.5) / 0.4, 0, 1)
+    """0 up to even chances, 1 from 0.8."""
+    return np.clip((probability - 0.5) / 0.3, 0, 1)
 
 
 def _above(opening: np.ndarray) -> np.ndarray:

@@ -51,7 +51,7 @@ def train_phone_net(
     utterances: list[Utterance],
     babble: list[np.ndarray] | None = None,
     epochs: int = 10,
-    batch: int = 24,
+    batch: int = 16,
     seconds: float = 3.0,
     seed: int = 0,
     log: Callable[[str], None] = print,
@@ -115,7 +115,7 @@ def accuracy(net: PhoneNet, utterances: list[Utterance], seed: int = 1) -> tuple
     return right[0] / right[2], right[1] / right[2]
 
 
-def main(output: str | Path, count: int = 3200, epochs: int = 16, seed: int = 0) -> None:
+def main(output: str | Path, count: int = 3200, epochs: int = 12, seed: int = 0) -> None:
     """Synthesise speech, train the recogniser and write it to `output` (phonetics.safetensors, phonetics.json)."""
     from safetensors.torch import save_file
 

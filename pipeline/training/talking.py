@@ -298,11 +298,11 @@ def choose_finish(members: Members, held: list[Lesson], mouth: Mouth, log: Calla
     r = (a * b).mean(0) / (a.std(0) * b.std(0))
     gains = 1 + (np.clip(b.std(0) / a.std(0), 1, 2.0) - 1) * np.clip(r / 0.5, 0, 1)
     ratios = []
-    for lesson, row, middle in zip(held, own, made, strict=True):
-        beta = lesson.expression[0].copy()
-        beta[:, MOUTH] = middle.mean(0) + gains * row
-        opening = mouth.geometry(lesson.identity, beta)[:, 0]
-        ratios.append(opening.std() / mouth.geometry(lesson.identity, lesson.expression[0])[:, 0].std())
+    for lesson in held:
+        answer, truth = (
+            mouth.geometry(lesson.identity, beta)[:, 0] for beta in (predict(members, lesson), lesson.expression[0])
+        )
+        ratios.append(answer.std() / truth.std())
     gain = 0.97 / float(np.mean(ratios))
     log(f"gains of coefficients {gains.min():.2f} to {gains.max():.2f}, of the opening {gain:.2f}")
     return Finish(gains.astype(np.float32), opening_gain=gain)
