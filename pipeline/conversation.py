@@ -99,7 +99,7 @@ class ConversationalHeadPipeline:
 
         _check_range("size", size, _LEAST_SIDE, _MOST_SIDE)
         # The face is tracked and judged in the picture as it came: a small copy of a good portrait is a good portrait.
-        pixels = read_image(image)
+        pixels = _even(read_image(image))
         check = check_portrait(pixels, self._tracker().find(pixels))
         resized, note = _at_size(pixels, size)
         ratio = np.array(resized.shape[1::-1]) / pixels.shape[1::-1]
@@ -255,19 +255,24 @@ class ConversationalHeadPipeline:
         return self._local.tracker
 
 
+def _even(image: np.ndarray) -> np.ndarray:
+    """The picture without its last row or column where H.264, which wants even sides, would have to add one."""
+    height, width = (side - side % 2 if side > 1 else side for side in image.shape[:2])
+    return np.ascontiguousarray(image[:height, :width])
+
+
 def _at_size(image: np.ndarray, size: int | None) -> tuple[np.ndarray, tuple[str, ...]]:
     """The picture with its longer side at `size`, its own size if that is None, and a note if it was reduced."""
     import cv2
 
     longer = max(image.shape[:2])
     wanted = size or min(longer, LONGEST_SIDE)
-    # H.264 wants even sides; rounding here avoids a border of one pixel.
+    if wanted == longer:
+        return image, ()
     width, height = (max(2, 2 * round(side * wanted / longer / 2)) for side in image.shape[1::-1])
     note = ()
-    if size is None and longer > LONGEST_SIDE:
+    if size is None:
         note = (f"The picture was reduced from {image.shape[1]} x {image.shape[0]} to {width} x {height} pixels.",)
-    if (width, height) == (image.shape[1], image.shape[0]):
-        return image, note
     method = cv2.INTER_AREA if wanted < longer else cv2.INTER_CUBIC
     return cv2.resize(image, (width, height), interpolation=method), note
 
