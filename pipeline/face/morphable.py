@@ -179,7 +179,7 @@ class MorphableModel:
             config = json.loads((folder / "config.json").read_text())
             arrays = load_file(str(folder / "model.safetensors"))
             return MorphableModel(**{name: arrays[name] for name in _ARRAYS}, actions=tuple(config["actions"]))
-        except (OSError, SafetensorError, KeyError, ValueError) as error:
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise WeightsError(f"The morphable model in {folder} cannot be read; install the weights again.") from error
 
 

@@ -59,6 +59,9 @@ class Surroundings:
         """
         try:
             rows = json.loads((Path(folder) / "surroundings.json").read_text())
-            return Surroundings(np.array(rows["radii"]), np.array(rows["follow"]))
-        except (OSError, KeyError, ValueError) as error:
+            radii, follow = np.array(rows["radii"], np.float64), np.array(rows["follow"], np.float64)
+            if follow.shape != (len(radii), RAYS, 4):
+                raise ValueError("The rings' sizes do not fit one another.")
+            return Surroundings(radii, follow)
+        except (OSError, KeyError, TypeError, ValueError) as error:
             raise WeightsError(f"{folder}/surroundings.json cannot be read; install the weights again.") from error
