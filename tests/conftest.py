@@ -9,12 +9,17 @@ from __future__ import annotations
 import csv
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # Before numpy and torch are first imported: they read these once.
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
 import pytest  # noqa: E402
+
+if TYPE_CHECKING:
+    from pipeline.conversation import ConversationalHeadPipeline
+    from pipeline.face.portrait import Portrait
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -45,3 +50,48 @@ def manifest(corpus: Path) -> list[dict[str, str]]:
 def repository() -> Path:
     """Root of this repository."""
     return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def pipe() -> ConversationalHeadPipeline:
+    """The pipeline on the embedded weights, loaded once for all tests."""
+    from pipeline.conversation import ConversationalHeadPipeline
+
+    return ConversationalHeadPipeline.from_pretrained()
+
+
+@pytest.fixture(scope="session")
+def debug_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of tiny random weights, for tests of everything but meaning."""
+    from heads import make_debug_weights
+
+    return make_debug_weights(tmp_path_factory.mktemp("debug") / "weights")
+
+
+@pytest.fixture(scope="session")
+def debug_pipe(debug_weights: Path) -> ConversationalHeadPipeline:
+    """The pipeline on tiny random weights."""
+    from pipeline.conversation import ConversationalHeadPipeline
+
+    return ConversationalHeadPipeline.from_pretrained(debug_weights)
+
+
+@pytest.fixture(scope="session")
+def portraits(pipe: ConversationalHeadPipeline) -> dict[str, Portrait]:
+    """The example portraits, fitted at 256 pixels, by name."""
+    files = sorted((REPOSITORY / "examples" / "portraits").iterdir())
+    return {path.stem: pipe.portrait(path, 256) for path in files}
+
+
+@pytest.fixture(scope="session")
+def voice(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A second of "Bob and Pam bought a bowl of plum jam", then a second of nothing."""
+    import numpy as np
+    import soundfile
+
+    from pipeline.audio.reading import read_audio
+
+    speech = read_audio(REPOSITORY / "examples" / "speech" / "lips_rms.flac")
+    path = tmp_path_factory.mktemp("voice") / "voice.wav"
+    soundfile.write(path, np.concatenate([speech[4800:20800], np.zeros(16000, np.float32)]), 16000)
+    return path
