@@ -94,18 +94,23 @@ class ConversationalHeadPipeline:
             InputError: if `size` is out of range.
         """
         from pipeline.face.checks import check_portrait
-        from pipeline.face.image import read_image
+        from pipeline.face.image import read_picture
         from pipeline.face.segmentation import person_alpha
 
         _check_range("size", size, _LEAST_SIDE, _MOST_SIDE)
         # The face is tracked and judged in the picture as it came: a small copy of a good portrait is a good portrait.
-        pixels = _even(read_image(image))
-        check = check_portrait(pixels, self._tracker().find(pixels))
+        picture = read_picture(image)
+        pixels = _even(picture.pixels)
+        faces = self._tracker().find(pixels)
+        check = check_portrait(pixels, faces)
         resized, note = _at_size(pixels, size)
         ratio = np.array(resized.shape[1::-1]) / pixels.shape[1::-1]
-        landmarks = check.face.landmarks * np.array([*ratio, ratio.mean()], np.float32)
-        alpha = person_alpha(resized, landmarks)
-        return Portrait.fit(resized, landmarks, alpha, self.model, warnings=(*note, *check.warnings))
+        stretch = np.array([*ratio, ratio.mean()], np.float32)
+        landmarks = check.face.landmarks * stretch
+        others = [face.landmarks * stretch for face in faces if face is not check.face]
+        alpha = person_alpha(resized, landmarks, others)
+        warnings = (*picture.warnings, *note, *check.warnings)
+        return Portrait.fit(resized, landmarks, alpha, self.model, warnings=warnings)
 
     def talk(
         self,
