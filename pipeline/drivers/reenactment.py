@@ -8,13 +8,16 @@ from itertools import islice
 import numpy as np
 
 from pipeline.coefficients import Coefficients
+from pipeline.drivers.mouth import Mouth
 from pipeline.errors import VideoError
+from pipeline.face.measures import lid_opening, lip_opening, lip_width
 from pipeline.face.portrait import Portrait
 from pipeline.face.tracker import FaceTracker
 from pipeline.video import VideoReader
 
 _CHUNK = 50
 _LOOK = 250  # frames searched for the moment that is most like the portrait
+_TOUCHING = 0.0015  # face heights between closed lips
 _RETURN = 12  # frames that a head takes to go to rest when the driving face is gone, and back when it returns
 
 
@@ -44,6 +47,7 @@ class ReenactmentDriver:
         self._relative = relative
         self._scales = (expression_scale, motion_scale)
         self._warnings = warnings
+        self._mouth = Mouth.of(portrait.model)
 
     def check(self) -> None:
         """Look for a face in the video's beginning.
@@ -72,7 +76,7 @@ class ReenactmentDriver:
                 identity, fitted = model.fit(landmarks[found], self._video.size, identity, crop)
                 crop = fitted.crop[0]
                 if start is None:
-                    start = _most_alike(fitted, own)
+                    start = self._most_alike(fitted, identity)
                 rows[found] = self._transfer(fitted, start)
             for i, there in enumerate(found):
                 last = rows[i].copy() if there else last
@@ -93,7 +97,17 @@ class ReenactmentDriver:
         else:
             expression, pose = expression - own.expression, self._placed(driving) - own.pose
         pose[:, :3] = (pose[:, :3] + np.pi) % (2 * np.pi) - np.pi
-        return np.concatenate([own.expression + expression_scale * expression, own.pose + motion_scale * pose], -1)
+        moved = self._with_lips_apart(own.expression + expression_scale * expression)
+        return np.concatenate([moved, own.pose + motion_scale * pose], -1)
+
+    def _with_lips_apart(self, expression: np.ndarray) -> np.ndarray:
+        """(T, 64) with lips that would run through one another just touching: others close from further apart."""
+        portrait = self._portrait
+        own, opening = (
+            self._mouth.geometry(portrait.identity, beta)[:, 0]
+            for beta in (portrait.coefficients.expression, expression)
+        )
+        return self._mouth.opened(expression, np.maximum(np.minimum(own, _TOUCHING) - opening, 0))
 
     def _placed(self, driving: Coefficients) -> np.ndarray:
         """(T, 6) the driving pose as one that counts from the portrait's crop and not from the video's."""
@@ -119,9 +133,18 @@ class ReenactmentDriver:
                 yield np.stack([empty if face is None else face.landmarks for face in faces]), found
                 size = _CHUNK
 
+    def _most_alike(self, driving: Coefficients, identity: np.ndarray) -> Coefficients:
+        """The frame in which lips, lids and the head's turn are most as in the portrait.
 
-def _most_alike(driving: Coefficients, own: Coefficients) -> Coefficients:
-    """The frame whose expression and turn of the head are nearest the portrait's."""
-    expression = ((driving.expression - own.expression) ** 2).mean(-1)
-    turn = ((driving.pose[:, :3] - own.pose[:, :3]) ** 2).sum(-1) / 0.15**2
-    return driving[int(np.argmin(expression + turn))]
+        Measured on the faces: β itself keeps traces of who it is, which would outweigh a mouth that is open.
+        """
+        portrait, own = self._portrait, self._portrait.coefficients
+        looks = _look(portrait.model.shape(identity, driving.expression))
+        look = _look(portrait.model.shape(portrait.identity, own.expression))
+        turn = (driving.pose[:, :3] - own.pose[:, :3]) / 0.15
+        return driving[int(np.argmin((((looks - look) / 0.015) ** 2).sum(-1) + (turn**2).sum(-1)))]
+
+
+def _look(shapes: np.ndarray) -> np.ndarray:
+    """(T, 3) openings of lips and lids and a third of the mouth's width, of (T, 478, 3) faces."""
+    return np.stack([lip_opening(shapes), lid_opening(shapes).mean(-1), lip_width(shapes) / 3], -1)
