@@ -41,7 +41,7 @@ _LEVEL_FALL = 3.0  # dB that the level may fall from window to window: a pause i
 _LEAST_GAP = 0.0015  # face heights between closed lips: they touch
 _ONSET, _RELEASE = 5, 8  # frames in which the mouth leaves its rest and comes back to it
 _SHORTEST_PAUSE = 12  # frames; between words the network knows better
-_EASE = 6  # frames in which the portrait's own mouth turns into the driven one
+_EASE = 6  # frames in which the portrait's own mouth turns into the driven one, once something is said
 
 
 @dataclass(frozen=True)
@@ -242,15 +242,15 @@ class _Lips:
         self._rest = mouth.opened(_full(rest), _LEAST_GAP - self._opening(rest))[0, MOUTH]
         self._level = QUIETEST
         self._tail: np.ndarray | None = None
+        self._begun = False
 
     def __call__(self, window: _Window) -> np.ndarray:
         """β (T, 64) of the window's core, zero above the mouth."""
-        mouth = self._mouth(window.samples)
+        mouth, speaking = self._mouth(window.samples)
+        if not self._begun:
+            mouth = self._until_speech(mouth, speaking, window.core)
         core = mouth[window.core]
-        if self._tail is None:
-            share = _ramp(len(core), 0, _EASE)
-            core = self._own + share * (core - self._own)
-        else:
+        if self._tail is not None:
             share = _ramp(len(core), 0, _FADE)[: len(self._tail)]
             core[: len(share)] = self._tail[: len(core)] * (1 - share) + core[: len(share)] * share
         self._tail = mouth[window.core.stop : window.core.stop + _FADE]
@@ -258,15 +258,24 @@ class _Lips:
         out[:, MOUTH] = core
         return out
 
-    def _mouth(self, samples: np.ndarray) -> np.ndarray:
-        """β[20:] (T, 44) of a whole window."""
+    def _until_speech(self, mouth: np.ndarray, speaking: np.ndarray, core: slice) -> np.ndarray:
+        """The mouth (T, 44) stays the portrait's own until something is said: a smile doesn't fade in silence."""
+        said = np.flatnonzero(speaking[core] > 0)
+        self._begun = len(said) > 0
+        onset = core.start + said[0] if self._begun else len(mouth)
+        share = np.zeros((len(mouth), 1), np.float32)
+        share[onset:] = _ramp(len(mouth) - onset, 0, _EASE)
+        return self._own + share * (mouth - self._own)
+
+    def _mouth(self, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """β[20:] (T, 44) of a whole window, and how far (T,) speech has it."""
         self._level = max(speech_level(samples), self._level - _LEVEL_FALL)
         rows = hear(normalised(samples, self._level), self._driver.phone_net)
         residual = self._residual(rows)
         opening = self._opening(self._base[MOUTH] + residual)
         mouth = self._finished(self._base[MOUTH] + self._with_gains(residual), opening, viseme_in(rows, "lips"))
         speaking = speaking_share(voice_activity(samples), viseme_in(rows, "silence"))
-        return self._rest + self._scale * speaking[:, None] * (mouth - self._rest)
+        return self._rest + self._scale * speaking[:, None] * (mouth - self._rest), speaking
 
     def _residual(self, rows: np.ndarray) -> np.ndarray:
         """The ensemble's mean answer (T, 44)."""

@@ -87,19 +87,19 @@ def test_silence_keeps_the_mouth_shut(driver, model, level):
     assert opening[25:].std() < 1e-3
 
 
-def test_an_open_mouth_comes_to_rest_smoothly(driver, model):
-    made = run(driver, np.zeros(4 * SAMPLE_RATE, np.float32), portrait(model, 0.08))
-    opening = openings(driver, made)
-    assert opening[0] > 0.07
-    assert opening[25:].max() < CLOSED
-    assert np.abs(np.diff(opening)).max() < 0.03
+def test_an_open_mouth_stays_until_something_is_said_and_then_rests(driver, model, speech):
+    pause = np.zeros(2 * SAMPLE_RATE, np.float32)
+    opening = openings(driver, run(driver, np.concatenate([pause, speech, pause]), portrait(model, 0.08)))
+    assert np.ptp(opening[:40]) < 5e-4 and opening[0] > 0.07
+    assert opening[-30:].max() < CLOSED
+    assert np.abs(np.diff(opening)).max() < 0.04
 
 
 def test_lips_meet_on_p_b_and_m_and_never_cross(driver, model, speech):
     """ "Bob and Pam bought a bowl of plum jam": lips shut many times while the voice goes on."""
     made = run(driver, speech, portrait(model))
     signed = Mouth.of(model).geometry(None, made.expression)[:, 0]
-    assert signed.min() > 0
+    assert signed.min() >= 0
     voice = voice_activity(speech) > 0.5
     open_now = (signed > 0.012) & voice
     closings = np.flatnonzero(open_now[:-1] & ~open_now[1:] & voice[1:])
