@@ -12,7 +12,7 @@ from pipeline.drivers.mouth import Mouth
 from pipeline.errors import VideoError
 from pipeline.face.measures import lid_opening, lip_opening, lip_width
 from pipeline.face.portrait import Portrait
-from pipeline.face.tracker import FaceTracker
+from pipeline.face.tracker import Face, FaceTracker
 from pipeline.video import VideoReader
 
 _CHUNK = 50
@@ -55,8 +55,8 @@ class ReenactmentDriver:
         Raises:
             VideoError: if there is none in its first ten seconds.
         """
-        with FaceTracker(video=True) as tracker:
-            if not any(tracker.follow(frame) for frame in islice(self._video, _LOOK)):
+        with _Follower() as follower:
+            if not any(follower.follow(frame) for frame in islice(self._video, _LOOK)):
                 raise VideoError(
                     f"No face was found in {self._video.path.name}; give a video that shows one face from the front."
                 )
@@ -121,11 +121,11 @@ class ReenactmentDriver:
 
     def _tracked(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Landmarks (T, 478, 3) and whether each frame has a face, in chunks; the first is the longest."""
-        with FaceTracker(video=True) as tracker:
+        with _Follower() as follower:
             frames = iter(self._video)
             size = _LOOK if self._relative else _CHUNK
             while True:
-                faces = [tracker.follow(frame) for frame in islice(frames, size)]
+                faces = [follower.follow(frame) for frame in islice(frames, size)]
                 if not faces:
                     return
                 found = np.array([face is not None for face in faces])
@@ -143,6 +143,31 @@ class ReenactmentDriver:
         look = _look(portrait.model.shape(portrait.identity, own.expression))
         turn = (driving.pose[:, :3] - own.pose[:, :3]) / 0.15
         return driving[int(np.argmin((((looks - look) / 0.015) ** 2).sum(-1) + (turn**2).sum(-1)))]
+
+
+class _Follower:
+    """Follows one face through a video, once a patient search agrees that it is one: clouds and letters pass for faces
+    in a single frame now and then."""
+
+    def __init__(self) -> None:
+        self._tracker, self._sure = FaceTracker(video=True), False
+
+    def __enter__(self) -> _Follower:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._tracker.close()
+
+    def follow(self, frame: np.ndarray) -> Face | None:
+        """The face of the next frame (H, W, 3) uint8 RGB, or None."""
+        face = self._tracker.follow(frame)
+        if face is None:
+            self._sure = False
+        elif not self._sure:
+            middle = face.landmarks.mean(0)
+            found = self._tracker.find(frame)
+            self._sure = any(np.linalg.norm(other.landmarks.mean(0) - middle) < 0.3 * face.height for other in found)
+        return face if self._sure else None
 
 
 def _look(shapes: np.ndarray) -> np.ndarray:
