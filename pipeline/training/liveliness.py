@@ -154,8 +154,18 @@ def _spreads(pose: np.ndarray, coupling: np.ndarray) -> np.ndarray:
     return np.concatenate([pose[:, :3], pose[:, 3:] - pose[:, :3] @ coupling], -1).std(0)
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """The command; see the top of this file."""
+def main(corpus: Path, output: Path, cache: Path, **_: object) -> None:
+    """Fit on `split=train` and write; clips that `cache` lacks are tracked first (`python -m pipeline train`)."""
+    from pipeline.hub import EMBEDDED
+    from pipeline.training.corpus import tracked_clips
+
+    tracked_clips(corpus, ["talk"], "train", cache, log=print)
+    model = MorphableModel.load(EMBEDDED / "face")
+    fit_liveliness(read_clips(cache, corpus, model, "train"), model).save(output)
+
+
+def compare(arguments: list[str] | None = None) -> None:
+    """The module's own command; see the top of this file."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.training.liveliness", description=__doc__.split("\n")[0])
     parser.add_argument("coefficients", type=Path, help="folder of tracked coefficients, <kind>__<name>.npz")
     parser.add_argument("corpus", type=Path, help="folder of the corpus, with MANIFEST.csv")
@@ -177,4 +187,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    compare()
