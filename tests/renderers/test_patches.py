@@ -107,12 +107,14 @@ def test_an_untrained_network_changes_nothing():
 
 
 def test_a_network_changes_only_what_it_may():
+    torch.manual_seed(0)
     network = PatchNetwork(width=4, blocks=1)
     torch.nn.init.normal_(network.leave.weight)
     inputs, mask = torch.rand(1, INPUT_CHANNELS, 48, 64), torch.zeros(1, 1, 48, 64)
     mask[..., 20:30, 20:40] = 1
     changed = (network(inputs, mask) - inputs[:, :3]).abs().sum(1)
-    assert changed[0, 20:30, 20:40].min() > 0 and changed.sum() == changed[0, 20:30, 20:40].sum()
+    inside = mask[:, 0] > 0
+    assert changed[inside].min() > 0 and not changed[~inside].any()
 
 
 def test_networks_come_back_from_disk(tmp_path):
