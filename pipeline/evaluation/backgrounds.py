@@ -144,9 +144,8 @@ def _changes(
 
 
 def _fit(portrait: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """The portrait as the video shows it: a row or column more for even sides, or scaled to the video's size."""
+    """The portrait as the video shows it: without the last row or column of odd sides, or scaled to its size."""
     height, width = shape[:2]
-    rows, columns = height - portrait.shape[0], width - portrait.shape[1]
-    if rows in (0, 1) and columns in (0, 1):
-        return cv2.copyMakeBorder(portrait, 0, rows, 0, columns, cv2.BORDER_REPLICATE)
+    if portrait.shape[0] - height in (0, 1) and portrait.shape[1] - width in (0, 1):
+        return portrait[:height, :width]
     return cv2.resize(portrait, (width, height), interpolation=cv2.INTER_AREA)
