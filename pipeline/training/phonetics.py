@@ -1,6 +1,6 @@
 """Train the phone recogniser on speech that free synthesisers made, whose phone times are known exactly.
 
-    apt-get install flite espeak-ng && python -m pipeline train phonetics
+    apt-get install flite espeak-ng && python -m pipeline train talking
 
 The voices of `pipeline.training.synthesis` are sped up and slowed down (which moves pitch and formants, as other
 throats would), equalised, echoed and drowned in noise.
