@@ -16,6 +16,8 @@ from pipeline.face.topology import CHIN, INNER_LIPS, OUTER_LIPS
 
 MOUTH = slice(UPPER_DIM, EXPRESSION_DIM)
 MOUTH_DIM = EXPRESSION_DIM - UPPER_DIM
+LEAST_GAP = 0.0015  # face heights between closed lips: they touch
+SOFTNESS = 0.003
 _UPPER, _LOWER = (13, 82, 312), (14, 87, 317)
 _CORNERS, _NOSE = (61, 291), 2
 LIP_POINTS = np.concatenate([INNER_LIPS, OUTER_LIPS])
@@ -78,3 +80,8 @@ def _measures() -> np.ndarray:
     for middle in (0, 17):
         weights[3, middle, 1] += 0.5
     return weights
+
+
+def above(opening: np.ndarray) -> np.ndarray:
+    """Openings bent so that they come to lie above `LEAST_GAP`, without a corner in their path."""
+    return LEAST_GAP + SOFTNESS * np.logaddexp(0, (opening - LEAST_GAP) / SOFTNESS)

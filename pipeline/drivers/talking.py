@@ -19,14 +19,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipeline.audio.features import FEATURE_DIM, extract_features
+from pipeline.audio.features import FEATURE_DIM, LOUDNESS, extract_features
 from pipeline.audio.voice import CONTEXT_FRAMES, voice_activity
 from pipeline.clock import FPS, SAMPLES_PER_FRAME, frame_count
 from pipeline.coefficients import EXPRESSION_DIM, Coefficients
 from pipeline.drivers.hearing import BLOCKS, hear, viseme_in
 from pipeline.drivers.level import QUIETEST, normalised, speech_level
 from pipeline.drivers.liveliness import Liveliness, LivelinessFrames
-from pipeline.drivers.mouth import MOUTH, MOUTH_DIM, Mouth
+from pipeline.drivers.mouth import LEAST_GAP, MOUTH, MOUTH_DIM, Mouth, above
 from pipeline.drivers.networks import DriverConfig, DriverNet
 from pipeline.drivers.phonetics import PhoneNet
 from pipeline.errors import WeightsError
@@ -38,10 +38,10 @@ WINDOW_FRAMES = 15 * FPS
 _CONTEXT = CONTEXT_FRAMES + 5  # voice activity looks furthest
 _FADE = 10  # frames in which a window's frames give way to the next one's
 _LEVEL_FALL = 3.0  # dB that the level may fall from window to window: a pause is not quiet speech
-_LEAST_GAP = 0.0015  # face heights between closed lips: they touch
 _ONSET, _RELEASE = 5, 8  # frames in which the mouth leaves its rest and comes back to it
-_SHORTEST_PAUSE = 12  # frames; between words the network knows better
-_EASE = 6  # frames in which the portrait's own mouth turns into the driven one, once something is said
+_SHORTEST_PAUSE = 18  # frames; between words the network knows better
+_QUIETER = 14.0  # dB between speech and what counts as a pause in it
+_EASE = 10  # frames in which the portrait's own mouth turns into the driven one, once something is said
 
 
 @dataclass(frozen=True)
@@ -239,7 +239,7 @@ class _Lips:
         self._reference = torch.from_numpy(reference_row(reference, geometry))[None]
         still = hear(np.zeros(3 * FPS * SAMPLES_PER_FRAME, np.float32), driver.phone_net)
         rest = self._base[None, MOUTH] + self._residual(still)[FPS : 2 * FPS].mean(0)
-        self._rest = mouth.opened(_full(rest), _LEAST_GAP - self._opening(rest))[0, MOUTH]
+        self._rest = mouth.opened(_full(rest), LEAST_GAP - self._opening(rest))[0, MOUTH]
         self._level = QUIETEST
         self._tail: np.ndarray | None = None
         self._begun = False
@@ -274,7 +274,7 @@ class _Lips:
         residual = self._residual(rows)
         opening = self._opening(self._base[MOUTH] + residual)
         mouth = self._finished(self._base[MOUTH] + self._with_gains(residual), opening, viseme_in(rows, "lips"))
-        speaking = speaking_share(voice_activity(samples), viseme_in(rows, "silence"))
+        speaking = speaking_share(voice_activity(samples), viseme_in(rows, "silence"), rows[:, LOUDNESS])
         return self._rest + self._scale * speaking[:, None] * (mouth - self._rest), speaking
 
     def _residual(self, rows: np.ndarray) -> np.ndarray:
@@ -304,7 +304,7 @@ class _Lips:
         finish = self._driver.finish
         wanted = finish.opening_centre + finish.opening_gain * (opening - finish.opening_centre)
         wanted = np.where(wanted > 0, wanted * (1 - finish.closing * sure(closing)), wanted)
-        return self._driver.mouth.opened(_full(mouth), _above(wanted) - self._opening(mouth))[:, MOUTH]
+        return self._driver.mouth.opened(_full(mouth), above(wanted) - self._opening(mouth))[:, MOUTH]
 
 
 def reference_row(reference: Coefficients, geometry: np.ndarray) -> np.ndarray:
@@ -312,12 +312,14 @@ def reference_row(reference: Coefficients, geometry: np.ndarray) -> np.ndarray:
     return np.concatenate([reference.expression[0], reference.pose[0], reference.crop[0], geometry]).astype(np.float32)
 
 
-def speaking_share(voice: np.ndarray, silence: np.ndarray) -> np.ndarray:
+def speaking_share(voice: np.ndarray, silence: np.ndarray, loudness: np.ndarray) -> np.ndarray:
     """How far (T,) the mouth has left its rest: 0 in pauses, 1 in speech, with smooth ways between.
 
     Args:
         voice: (T,) voice activity.
         silence: (T,) the recogniser's probability that nothing is said.
+        loudness: (T,) dB. What is hardly quieter than the speech around it may be speech in noise: there the
+            networks, which heard such noise in training, know better.
     """
     speech = (voice > 0.5) | (silence < 0.3)
     speech &= voice > 0.1
@@ -327,6 +329,8 @@ def speaking_share(voice: np.ndarray, silence: np.ndarray) -> np.ndarray:
     for start, stop in zip(edges[::2], edges[1::2], strict=True):
         first, final = start == 0, stop == len(speech)
         if stop - start < _SHORTEST_PAUSE and not (first or final):
+            continue
+        if speech.any() and np.median(loudness[start:stop]) > np.median(loudness[speech]) - _QUIETER:
             continue
         into = np.ones(len(t)) if first else np.clip((t - start + 1) / _RELEASE, 0, 1)
         out = np.ones(len(t)) if final else np.clip((stop - t) / _ONSET, 0, 1)
@@ -352,12 +356,6 @@ def only(rows: np.ndarray, blocks: tuple[str, ...]) -> np.ndarray:
 def sure(probability: np.ndarray) -> np.ndarray:
     """0 up to even chances, 1 from 0.8."""
     return np.clip((probability - 0.5) / 0.3, 0, 1)
-
-
-def _above(opening: np.ndarray) -> np.ndarray:
-    """Openings bent so that they come to lie above `_LEAST_GAP` without a corner in their path."""
-    softness = 0.002
-    return _LEAST_GAP + softness * np.logaddexp(0, (opening - _LEAST_GAP) / softness)
 
 
 def _ramp(count: int, start: int, length: int) -> np.ndarray:

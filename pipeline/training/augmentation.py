@@ -40,6 +40,13 @@ def stretch(samples: np.ndarray, factor: float) -> np.ndarray:
     return soxr.resample(samples.astype(np.float32), SAMPLE_RATE * factor, SAMPLE_RATE, quality="LQ")
 
 
+def revoice(samples: np.ndarray, factor: float) -> np.ndarray:
+    """Somebody else's throat: pitch and formants `factor` times as high, at the same speed. (N,) to about (N,)."""
+    from librosa.effects import time_stretch
+
+    return time_stretch(stretch(samples, factor), rate=1 / factor, n_fft=512, hop_length=128)
+
+
 def _equalise(sound: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     size = next_fast_len(len(sound))
     spectrum = rfft(sound, size)

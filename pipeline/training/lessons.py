@@ -15,7 +15,7 @@ from pipeline.drivers.mouth import Mouth
 from pipeline.drivers.phonetics import PhoneNet
 from pipeline.drivers.talking import reference_row
 from pipeline.face.morphable import MorphableModel
-from pipeline.training.augmentation import augment, stretch
+from pipeline.training.augmentation import augment, revoice, stretch
 from pipeline.training.corpus import CorpusFile, TrackedClip, check_found
 
 _REFERENCES = 12  # frames of a clip that are fitted alone, to stand for a portrait of the person
@@ -109,7 +109,10 @@ def _heard(
     speed = 1.0 if rng is None else float(np.exp(rng.uniform(np.log(0.85), np.log(1.18))))
     sound = normalised(samples)
     if rng is not None:
-        sound = augment(stretch(sound, speed), rng, babble)
+        sound = stretch(sound, speed)
+        if rng.random() < 0.6:
+            sound = np.resize(revoice(sound, float(np.exp(rng.uniform(-0.26, 0.26)))), len(sound))
+        sound = augment(sound, rng, babble)
     return hear(sound, phone_net).astype(np.float16), speed
 
 

@@ -15,10 +15,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from pipeline.coefficients import CROP_DIM, EXPRESSION_DIM, POSE_DIM
-from pipeline.drivers.hearing import SOUND_DIM, hear
-from pipeline.drivers.mouth import MOUTH, Mouth
+from pipeline.drivers.hearing import BLOCKS, SOUND_DIM, hear
+from pipeline.drivers.mouth import LEAST_GAP, MOUTH, SOFTNESS, Mouth, above
 from pipeline.drivers.networks import GEOMETRY_DIM, DriverConfig, DriverNet
 from pipeline.drivers.phonetics import PhoneNet
 from pipeline.drivers.talking import Finish, TalkingDriver, only
@@ -46,6 +47,7 @@ class Recipe:
     clean: float = 0.25  # share of examples whose sound is left as it is
     silence: float = 0.15  # share of examples in which a pause is spliced
     strangers: float = 0.3  # share of examples that know no more of the portrait than its mouth's measures
+    masking: float = 0.0  # chance of each gap in an example's sound, and of a kind of feature that fails
     correlation: float = 3.0  # weight of the loss that asks for the lips' rhythm
     lips: float = 1.0  # weight of the lip vertices' loss
     blocks: tuple[str, ...] = ("vico", "mel", "phonetic")  # what the network may hear
@@ -123,6 +125,8 @@ def _draw_batch(
             _splice_pause(sounds[row], targets[row], masks[row], lesson.rest, silence, rng)
         targets[row] -= lesson.bases[portrait]
         references.append(lesson.references[portrait])
+    if recipe.masking:
+        _mask(sounds, recipe.masking, rng)
     sounds = only(sounds, recipe.blocks)
     reference = np.stack(references)
     # The reference must not tell which clip this is, or the network learns clips by heart.
@@ -131,6 +135,19 @@ def _draw_batch(
     reference[strangers, : EXPRESSION_DIM + POSE_DIM + CROP_DIM] = 0
     arrays = {"sound": sounds, "target": targets, "pose": poses, "mask": masks, "reference": reference}
     return {name: torch.from_numpy(array.astype(np.float32)) for name, array in arrays.items()}
+
+
+def _mask(sounds: np.ndarray, chance: float, rng: np.random.Generator) -> None:
+    """Put the batch's mean in place of stretches of up to half a second, and of whole kinds of features."""
+    mean = sounds.mean((0, 1))
+    for sound in sounds:
+        for _ in range(2):
+            if rng.random() < chance:
+                start, length = int(rng.integers(len(sound))), int(rng.integers(3, 13))
+                sound[start : start + length] = mean
+        if rng.random() < chance:
+            block = list(BLOCKS.values())[int(rng.integers(len(BLOCKS)))]
+            sound[:, block] = mean[block]
 
 
 def _splice_pause(
@@ -163,6 +180,7 @@ class Terms:
     def __init__(self, mouth: Mouth, recipe: Recipe) -> None:
         self.recipe = recipe
         self.lips = torch.from_numpy(mouth.lips)
+        self.closing = torch.from_numpy(mouth.closing)
         self.opening = torch.from_numpy(mouth.expression[0])
         # Sound hardly tells what eyes and brows do (r < 0.1 on held-out people): they must not drown the mouth.
         self.weights = torch.full((EXPRESSION_DIM,), 0.05)
@@ -173,16 +191,19 @@ class Terms:
         mask, target = batch["mask"], batch["target"]
         total = mask.sum()
         beta, pose, crop = output.split([EXPRESSION_DIM, POSE_DIM, CROP_DIM], -1)
+        # Lips that meet stay where they meet, as in the driver: residuals start from a closed mouth, so this product
+        # is the opening itself.
+        opened, true = beta[..., MOUTH] @ self.opening, target[..., MOUTH] @ self.opening
+        made = LEAST_GAP + SOFTNESS * F.softplus((opened - LEAST_GAP) / SOFTNESS)
+        beta = torch.cat([beta[..., : MOUTH.start], beta[..., MOUTH] + (made - opened)[..., None] * self.closing], -1)
         # Eq. 1. The crop of a corpus clip never changes, so its residual is nought, and so is eq. 2's target.
         generation = ((beta - target) * self.weights).norm(dim=-1) + crop.norm(dim=-1)
         generation = generation + 0.1 * (pose - batch["pose"]).abs().sum(-1)
         motion = (crop[:, 1:] - crop[:, :-1]).norm(dim=-1)  # eq. 2
         loss = (generation * mask).sum() / total + (motion * mask[:, 1:]).sum() / total
-        apart = (beta - target)[..., MOUTH]
-        lips = (apart @ self.lips.T).abs().mean(-1) / 0.01
-        opening = (apart @ self.opening).abs() / 0.02
+        lips = ((beta - target)[..., MOUTH] @ self.lips.T).abs().mean(-1) / 0.01
+        opening = (made - true).abs() / 0.02
         loss = loss + self.recipe.lips * ((lips + opening) * mask).sum() / total
-        made, true = beta[..., MOUTH] @ self.opening, target[..., MOUTH] @ self.opening
         return loss + self.recipe.correlation * (1 - correlation(made, true, mask)).mean()
 
 
@@ -212,18 +233,21 @@ def measure(members: Members, lessons: list[Lesson], mouth: Mouth) -> dict[str, 
     for lesson in lessons:
         made = mouth.geometry(lesson.identity, predict(members, lesson))
         true = mouth.geometry(lesson.identity, lesson.expression[0])
-        a, b = made[:, 0], true[:, 0]
+        a, b = above(made[:, 0]), true[:, 0]
         near = [np.corrcoef(a[1:-1], b[1 + k : len(b) - 1 + k])[0, 1] for k in (-1, 0, 1)]
         wide = np.corrcoef(made[:, 1], true[:, 1])[0, 1]
         rows.append((max(near), near[1], a.std() / b.std(), np.abs(a - b).mean(), wide))
     return dict(zip(("r", "r0", "spread", "error", "r_width"), np.mean(rows, 0).tolist(), strict=True))
 
 
+_LARGE = DriverConfig(width=160, hidden=128)
+_STRANGER = {"strangers": 0.6}
 ENSEMBLE = (
-    Recipe(DriverConfig()),
-    Recipe(DriverConfig(), blocks=("mel", "phonetic")),
-    Recipe(DriverConfig(), blocks=("vico", "phonetic")),
-    Recipe(DriverConfig(core="gru", hidden=96)),
+    Recipe(_LARGE),
+    Recipe(DriverConfig(core="tcn", width=160)),
+    Recipe(_LARGE, blocks=("mel", "phonetic"), **_STRANGER),
+    Recipe(DriverConfig(core="tcn", width=160), steps=700, masking=0.3, **_STRANGER),
+    Recipe(DriverConfig(core="gru"), steps=600, **_STRANGER),
 )
 
 
@@ -245,9 +269,9 @@ def main(
     Args:
         corpus: the corpus's folder.
         output: where the weights go.
-        cache: keeps tracked clips between trainings, see `tracked_clips`.
+        cache: keeps tracked clips (`coefficients/`, see `tracked_clips`) and the recogniser between trainings.
         minutes: how long the networks may take in all, beside what prepares them.
-        phonetics: a recogniser that `pipeline.training.phonetics` wrote; trained here unless given.
+        phonetics: a recogniser that `pipeline.training.phonetics` wrote; the cache's, trained if need be, unless given.
         ensemble: how each network is trained.
         readings: changed versions of each clip's sound.
         log: told how it goes.
@@ -255,11 +279,12 @@ def main(
     torch.set_num_threads(1)
     if phonetics is None:
         phonetics = Path(cache) / "phonetics"
-        train_phonetics(phonetics)
+        if not (phonetics / "phonetics.json").exists():
+            train_phonetics(phonetics)
     phone_net = load_phone_net(phonetics)
     model = MorphableModel.load(EMBEDDED / "face")
     mouth = Mouth.of(model)
-    clips = tracked_clips(corpus, ("talk", "synthetic"), "train", cache, model, log)
+    clips = tracked_clips(corpus, ("talk", "synthetic"), "train", Path(cache) / "coefficients", model, log)
     taught, held = split_people(make_lessons(clips, model, phone_net, readings, log=log), clips)
     silence = silent_rows(phone_net)
 
@@ -303,7 +328,7 @@ def choose_finish(members: Members, held: list[Lesson], mouth: Mouth, log: Calla
             mouth.geometry(lesson.identity, beta)[:, 0] for beta in (predict(members, lesson), lesson.expression[0])
         )
         ratios.append(answer.std() / truth.std())
-    gain = 0.97 / float(np.mean(ratios))
+    gain = float(np.clip(0.97 / np.mean(ratios), 0.8, 2.0))
     log(f"gains of coefficients {gains.min():.2f} to {gains.max():.2f}, of the opening {gain:.2f}")
     return Finish(gains.astype(np.float32), opening_gain=gain)
 
