@@ -8,6 +8,7 @@ happens in the portrait's own pixels, within a window around the head: there is 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -62,14 +63,27 @@ class MeshRenderer:
         return MeshRenderer(portrait, surroundings, PatchNetworks.load(weights.component("patches")))
 
     def render(self, coefficients: Coefficients) -> Iterator[np.ndarray]:
-        """Frames (H, W, 3) uint8 RGB of T frames' coefficients, in batches of 8 inside."""
-        for first in range(0, len(coefficients), _BATCH):
-            part = coefficients[first : first + _BATCH]
-            batch = [self._draw(*row) for row in zip(part.expression, part.pose, part.crop, strict=True)]
-            if self._painter is not None:
-                self._painter.paint(batch)
-            for drawn in batch:
-                yield drawn.frame
+        """Frames (H, W, 3) uint8 RGB of T frames' coefficients, in batches of 8 inside.
+
+        While the networks correct one batch in a thread of their own, the mesh draws the next.
+        """
+        with ThreadPoolExecutor(1, "paint") as painting:
+            batch: list[Drawn] = []
+            job: Future[None] | None = None
+            for first in range(0, len(coefficients), _BATCH):
+                part = coefficients[first : first + _BATCH]
+                drawn = [self._draw(*row) for row in zip(part.expression, part.pose, part.crop, strict=True)]
+                if job is not None:
+                    job.result()
+                    yield from (done.frame for done in batch)
+                batch, job = drawn, painting.submit(self._paint, drawn)
+            if job is not None:
+                job.result()
+                yield from (done.frame for done in batch)
+
+    def _paint(self, batch: list[Drawn]) -> None:
+        if self._painter is not None:
+            self._painter.paint(batch)
 
     def _draw(self, expression: np.ndarray, pose: np.ndarray, crop: np.ndarray) -> Drawn:
         x0, y0, x1, y1 = self._window
