@@ -41,7 +41,7 @@ _LEVEL_FALL = 3.0  # dB that the level may fall from window to window: a pause i
 _ONSET, _RELEASE = 5, 8  # frames in which the mouth leaves its rest and comes back to it
 _SHORTEST_PAUSE = 18  # frames; between words the network knows better
 _QUIETER = 14.0  # dB between speech and what counts as a pause in it
-_EASE = 10  # frames in which the portrait's own mouth turns into the driven one, once something is said
+_EASE = 6  # frames in which the portrait's own mouth turns into the driven one, once something is said
 
 
 @dataclass(frozen=True)
