@@ -45,6 +45,7 @@ from app_look import (
     theme,
 )
 from pipeline.errors import Cancelled, InputError
+from pipeline.threads import settle_process
 
 ROOT = Path(__file__).resolve().parent
 EXAMPLES = ROOT / "examples"
@@ -382,6 +383,7 @@ def load_pipeline() -> Any:
 def main() -> None:
     # Stopped as a container is stopped, the page cleans up as after Ctrl-C.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    settle_process()
     page, studio = build_app(load_pipeline)
     studio.warm()
     try:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import InputError
+from pipeline.threads import settle_process
 
 if TYPE_CHECKING:
     import numpy as np
@@ -165,6 +166,7 @@ def _peak_megabytes() -> float:
 
 
 if __name__ == "__main__":
+    settle_process()
     try:
         print(json.dumps(_work(json.loads(sys.argv[1]))))
     except InputError as error:

@@ -3,6 +3,8 @@ other processes want the cores too, torch's threads wait for each other twenty t
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,3 +20,13 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+def settle_process() -> None:
+    """Set this process up for rendering; programs of our own call it before torch is loaded, libraries must not.
+
+    torch's threads spin while they wait, which takes the second core from the encoder; and Python hands its lock over
+    after 5 ms at the soonest, about as long as a frame takes.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    sys.setswitchinterval(0.0005)
