@@ -35,8 +35,9 @@ INPUTS = AXES * (1 + MOVES) + PROSODY_DIM * ((SOUND_BEFORE + SOUND_AFTER) // SOU
 
 _CALMING = 40.0  # frames of silence in which the head comes to rest, by a factor e
 _REST = 0.5  # how large moves are in a long silence, against those in speech
-_HOMING = 0.03  # share of the way back to the portrait's pose that a knot brings in a long silence
+_HOMING, _HOMING_SPEECH = 0.03, 0.012  # share of the way back to the portrait's pose that a knot brings
 _REACH = 6.0  # how far, in units of `spread`, the network is told that the head is
+_QUICKEST = np.radians([5.5, 5.5, 4.0])  # a knot: nearly all of the corpus's moves; a twitch looks like an error
 _BREATH_PERIOD, _BREATH_KEPT = 105.0, 0.985  # frames; how regular breathing is
 _BREATH = np.array([0.0035, 0.0, 0.0, 0.0, 0.0020, 0.0])  # standard deviations: pitch (rad) and shift (face heights)
 LIMITS = np.radians([6.0, 8.0, 5.0])
@@ -115,10 +116,11 @@ class HeadMotionStream:
         ]
         self._spread, self._scale = model.spread.astype(np.float64), model.scale.astype(np.float64)
         self._coupling = model.coupling.astype(np.float64)
-        # Positions at the knots one before the current one, the current one, the next and the one after it.
+        # Positions at knots; the last four are those before, at and after the segment that frames are in.
         self._knots = np.zeros((MOVES + 1, AXES))
+        self._segment = _Segment(self._knots[-4:])
         self._frame = 0
-        self._calm = 0.0
+        self._voiced = 0.0
         self._breath = np.zeros(2)
         turned = np.asarray(reference_pose[:3], np.float64)
         # Outward turns of a turned portrait show what its picture doesn't have.
@@ -140,15 +142,17 @@ class HeadMotionStream:
         moves = np.empty((len(noise), AXES))
         poles = np.array([2 * _BREATH_KEPT * np.cos(2 * np.pi / _BREATH_PERIOD), -(_BREATH_KEPT**2)])
         innovation = _innovation(poles)
+        segment = self._segment
         for t in range(len(moves)):
-            self._calm += (prosody[BEFORE + t, ACTIVITY] - self._calm) / _CALMING
+            self._voiced += (prosody[BEFORE + t, ACTIVITY] - self._voiced) / _CALMING
             phase = self._frame % KNOT
             if phase == 0:
                 # The knot after the next is drawn, since the slope at the next depends on it.
                 centre = BEFORE + t + KNOT
                 around = prosody[centre - SOUND_BEFORE : centre + SOUND_AFTER + 1 : SOUND_STEP]
                 self._draw(around, noise[t, :AXES], chance[t])
-            moves[t] = _interpolate(self._knots[-4:], phase / KNOT) * self._scale
+                segment = self._segment = _Segment(self._knots[-4:])
+            moves[t] = segment(phase / KNOT) * self._scale
             self._breath = np.array([poles @ self._breath + innovation * noise[t, AXES], self._breath[0]])
             moves[t] += self._breath[0] * _BREATH
             self._frame += 1
@@ -163,7 +167,10 @@ class HeadMotionStream:
         odds = np.exp(logits - logits.max())
         chosen = min(int(np.searchsorted(np.cumsum(odds) / odds.sum(), chance)), len(odds) - 1)
         move = (means[chosen] + np.exp(logs[chosen]) * noise.clip(-2.5, 2.5)) * self._spread[1]
-        move = move * (_REST + (1 - _REST) * self._calm) - _HOMING * (1 - self._calm) * knots[-1]
+        home = _HOMING + (_HOMING_SPEECH - _HOMING) * self._voiced
+        move = move * (_REST + (1 - _REST) * self._voiced) - home * knots[-1]
+        quickest = _QUICKEST / self._scale[:3]
+        move[:3] = quickest * np.tanh(move[:3] / quickest)
         self._knots = np.concatenate([knots[1:], [knots[-1] + move]])
 
     def _place(self, moves: np.ndarray) -> np.ndarray:
@@ -173,12 +180,18 @@ class HeadMotionStream:
         return np.concatenate([rotation, moves[:, 3:] + rotation @ self._coupling], -1)
 
 
-def _interpolate(knots: np.ndarray, part: float) -> np.ndarray:
-    """Between the second and the third of four knots (4, A), `part` of the way: a cubic that never overshoots."""
-    before, here, after = np.diff(knots, axis=0)
-    begin, end = _slope(before, here), _slope(here, after)
-    p, q = part, 1 - part
-    return knots[1] + here * (p * p * (3 - 2 * p)) + begin * (p * q * q) - end * (p * p * q)
+class _Segment:
+    """Between the second and the third of four knots (4, A): a cubic that never overshoots."""
+
+    def __init__(self, knots: np.ndarray) -> None:
+        before, here, after = np.diff(knots, axis=0)
+        self._start, self._here = knots[1], here
+        self._begin, self._end = _slope(before, here), _slope(here, after)
+
+    def __call__(self, part: float) -> np.ndarray:
+        """`part` of the way, from 0 to 1."""
+        p, q = part, 1 - part
+        return self._start + self._here * (p * p * (3 - 2 * p)) + self._begin * (p * q * q) - self._end * (p * p * q)
 
 
 def _slope(left: np.ndarray, right: np.ndarray) -> np.ndarray:
