@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
 
 import numpy as np
 
 from pipeline.coefficients import Coefficients
 from pipeline.drivers.mouth import Mouth
-from pipeline.errors import VideoError
+from pipeline.face.checks import several_faces
+from pipeline.face.follower import LOOK, FaceFollower, find_face, follow_face
 from pipeline.face.measures import lid_opening, lip_opening, lip_width
 from pipeline.face.portrait import Portrait
-from pipeline.face.tracker import Face, FaceTracker
 from pipeline.video import VideoReader
 
 _CHUNK = 50
-_LOOK = 250  # frames searched for the moment that is most like the portrait
 _TOUCHING = 0.0015  # face heights between closed lips
 _RETURN = 12  # frames that a head takes to go to rest when the driving face is gone, and back when it returns
 
@@ -55,11 +53,9 @@ class ReenactmentDriver:
         Raises:
             VideoError: if there is none in its first ten seconds.
         """
-        with _Follower() as follower:
-            if not any(follower.follow(frame) for frame in islice(self._video, _LOOK)):
-                raise VideoError(
-                    f"No face was found in {self._video.path.name}; give a video that shows one face from the front."
-                )
+        _, others = find_face(self._video)
+        if others:
+            self._warnings.append(f"{several_faces(others)} in the video; the largest is followed.")
 
     def __call__(self) -> Iterator[Coefficients]:
         portrait, model = self._portrait, self._portrait.model
@@ -68,22 +64,24 @@ class ReenactmentDriver:
         missing = total = 0
         rest = np.concatenate([own.expression[0], own.pose[0]])
         last, presence = rest, 1.0
-        for landmarks, found in self._tracked():
-            total += len(found)
-            missing += int((~found).sum())
-            rows = np.tile(last, (len(found), 1))
-            if found.any():
-                identity, fitted = model.fit(landmarks[found], self._video.size, identity, crop)
-                crop = fitted.crop[0]
-                if start is None:
-                    start = self._most_alike(fitted, identity)
-                rows[found] = self._transfer(fitted, start)
-            for i, there in enumerate(found):
-                last = rows[i].copy() if there else last
-                # The last known face is let go, not frozen in mid-word; one that is back is not jumped to.
-                presence = min(1.0, max(0.0, presence + (1 if there else -1) / _RETURN))
-                rows[i] = rest + presence**2 * (3 - 2 * presence) * (last - rest)
-            yield Coefficients(rows[:, :64], rows[:, 64:], np.tile(own.crop[0], (len(rows), 1)))
+        chunks = (LOOK if self._relative else _CHUNK, _CHUNK)
+        with FaceFollower() as follower:
+            for landmarks, found in follow_face(self._video, follower, chunks):
+                total += len(found)
+                missing += int((~found).sum())
+                rows = np.tile(last, (len(found), 1))
+                if found.any():
+                    identity, fitted = model.fit(landmarks[found], self._video.size, identity, crop)
+                    crop = fitted.crop[0]
+                    if start is None:
+                        start = self._most_alike(fitted, identity)
+                    rows[found] = self._transfer(fitted, start)
+                for i, there in enumerate(found):
+                    last = rows[i].copy() if there else last
+                    # The last known face is let go, not frozen in mid-word; one that is back is not jumped to.
+                    presence = min(1.0, max(0.0, presence + (1 if there else -1) / _RETURN))
+                    rows[i] = rest + presence**2 * (3 - 2 * presence) * (last - rest)
+                yield Coefficients(rows[:, :64], rows[:, 64:], np.tile(own.crop[0], (len(rows), 1)))
         if missing:
             self._warnings.append(f"No face was found in {missing} of {total} frames; the head rests there.")
 
@@ -119,20 +117,6 @@ class ReenactmentDriver:
         shift = np.stack([(x - own[0]) * columns / rows, y - own[1]], -1) / own[2]
         return np.concatenate([driving.pose[:, :3], shift, size[:, None]], -1)
 
-    def _tracked(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Landmarks (T, 478, 3) and whether each frame has a face, in chunks; the first is the longest."""
-        with _Follower() as follower:
-            frames = iter(self._video)
-            size = _LOOK if self._relative else _CHUNK
-            while True:
-                faces = [follower.follow(frame) for frame in islice(frames, size)]
-                if not faces:
-                    return
-                found = np.array([face is not None for face in faces])
-                empty = np.zeros((478, 3), np.float32)
-                yield np.stack([empty if face is None else face.landmarks for face in faces]), found
-                size = _CHUNK
-
     def _most_alike(self, driving: Coefficients, identity: np.ndarray) -> Coefficients:
         """The frame in which lips, lids and the head's turn are most as in the portrait.
 
@@ -143,31 +127,6 @@ class ReenactmentDriver:
         look = _look(portrait.model.shape(portrait.identity, own.expression))
         turn = (driving.pose[:, :3] - own.pose[:, :3]) / 0.15
         return driving[int(np.argmin((((looks - look) / 0.015) ** 2).sum(-1) + (turn**2).sum(-1)))]
-
-
-class _Follower:
-    """Follows one face through a video, once a patient search agrees that it is one: clouds and letters pass for faces
-    in a single frame now and then."""
-
-    def __init__(self) -> None:
-        self._tracker, self._sure = FaceTracker(video=True), False
-
-    def __enter__(self) -> _Follower:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._tracker.close()
-
-    def follow(self, frame: np.ndarray) -> Face | None:
-        """The face of the next frame (H, W, 3) uint8 RGB, or None."""
-        face = self._tracker.follow(frame)
-        if face is None:
-            self._sure = False
-        elif not self._sure:
-            middle = face.landmarks.mean(0)
-            found = self._tracker.find(frame)
-            self._sure = any(np.linalg.norm(other.landmarks.mean(0) - middle) < 0.3 * face.height for other in found)
-        return face if self._sure else None
 
 
 def _look(shapes: np.ndarray) -> np.ndarray:

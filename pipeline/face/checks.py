@@ -64,6 +64,11 @@ def check_portrait(image: np.ndarray, faces: Sequence[Face]) -> PortraitCheck:
     return PortraitCheck(face, len(faces) - 1, _warnings(image, face, len(faces) - 1))
 
 
+def several_faces(others: int) -> str:
+    """The beginning of a sentence on `others` (1 or more) faces beside the one that is used."""
+    return "There is one other face" if others == 1 else f"There are {others} other faces"
+
+
 def yaw_degrees(face: Face) -> float:
     """How far the head is turned, by the mesh: positive towards the picture's left, 0 from the front.
 
@@ -100,8 +105,7 @@ def _warnings(image: np.ndarray, face: Face, others: int) -> list[str]:
     rows, columns = image.shape[:2]
     found = []
     if others:
-        there = "is one other face" if others == 1 else f"are {others} other faces"
-        found.append(f"There {there} in the picture; the largest is used.")
+        found.append(f"{several_faces(others)} in the picture; the largest is used.")
     if face.height < _SMALL:
         found.append(f"The face is only {face.height:.0f} pixels high, so its details will be soft.")
     if abs(yaw_degrees(face)) > _STRONG_YAW:

@@ -109,6 +109,10 @@ class FaceTracker:
         self._last = landmarks
         return None if landmarks is None else Face(landmarks)
 
+    def hold(self, face: Face | None) -> None:
+        """Let `follow` go on from this face of the frame that it saw last; None makes it search anew."""
+        self._last = None if face is None else face.landmarks
+
     def find(self, image: np.ndarray) -> list[Face]:
         """All faces of a picture (H, W, 3) uint8 RGB, the largest first; empty if there are none.
 
