@@ -235,7 +235,11 @@ def test_nothing_reads_or_writes_pickles() -> None:
         for node in ast.walk(tree):
             if isinstance(node, ast.Call):
                 name = ast.unparse(node.func)
-                assert name not in ("torch.load", "torch.save", "eval", "exec", "os.system"), f"{path}:{node.lineno}"
+                forbidden = {"torch.load", "torch.save", "eval", "exec", "os.system"}
+                if "converters" in path.parts:  # foreign checkpoints are read without running what is in them
+                    forbidden -= {"torch.load"} if "weights_only=True" in ast.unparse(node) else set()
+                    forbidden -= {"torch.save"} if "tests" in path.parts else set()
+                assert name not in forbidden, f"{path}:{node.lineno}"
                 unsafe = {k.arg for k in node.keywords if isinstance(k.value, ast.Constant) and k.value.value is True}
                 assert unsafe.isdisjoint({"allow_pickle", "shell"}), f"{path}:{node.lineno}"
 

@@ -1,0 +1,135 @@
+"""Foreign checkpoints made ours: `python -m pipeline convert NAME CHECKPOINT FOLDER`, run once.
+
+A converter compares a checkpoint with the network that is to take it, key by key, and writes a folder of weights (in
+safetensors, with a card) only if every parameter is there in the right shape. Checkpoints come as pickles; they are
+read by torch's own restricted reader, which builds tensors and plain containers and runs no code.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.errors import InputError, OutputError, WeightsError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CONVERTERS = {"gfpgan": "pipeline.converters.gfpgan"}
+_INDEX = "model_index.json"
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """How a checkpoint's keys fit a network's.
+
+    Attributes:
+        converted: names that both have, in the same shape.
+        missing: names that the network needs and the checkpoint lacks.
+        unexpected: names that the checkpoint has and the network does not; they are left out.
+        mismatched: for each name in another shape than needed: the shape found and the shape wanted.
+        folder: what was written; None if the checkpoint does not fit.
+    """
+
+    converted: tuple[str, ...]
+    missing: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
+    mismatched: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
+    folder: Path | None = None
+
+    @property
+    def fits(self) -> bool:
+        """Whether the network gets every parameter that it needs."""
+        return not self.missing and not self.mismatched
+
+    def lines(self) -> list[str]:
+        """The report, a line for each key that is not simply converted, and a sum."""
+        rows = [f"missing     {name}" for name in self.missing]
+        rows += [f"unexpected  {name}" for name in self.unexpected]
+        rows += [f"shape       {name}: {found}, wanted {wanted}" for name, (found, wanted) in self.mismatched.items()]
+        counts = (
+            f"{len(self.missing)} missing, {len(self.unexpected)} unexpected, {len(self.mismatched)} of wrong shape"
+        )
+        return [*rows, f"{len(self.converted)} converted, {counts}"]
+
+
+def convert(name: str, source: str | os.PathLike[str], folder: str | os.PathLike[str]) -> Conversion:
+    """Convert a checkpoint into a folder of weights, for `from_pretrained` or `--weights`.
+
+    Args:
+        name: a key of `CONVERTERS`.
+        source: the checkpoint's file.
+        folder: written if the checkpoint fits; a folder of weights that is there already gets one component more.
+
+    Raises:
+        InputError: if there is no such converter.
+        WeightsError: if the checkpoint cannot be read. One that does not fit is reported, not raised.
+        OutputError: if the folder cannot be written.
+    """
+    if name not in CONVERTERS:
+        raise InputError(f"There is no converter {name!r}; choose one of: {', '.join(CONVERTERS)}.")
+    return import_module(CONVERTERS[name]).convert(Path(source), Path(folder))
+
+
+def read_checkpoint(path: Path, keys: tuple[str, ...] = ()) -> dict[str, Tensor]:
+    """The tensors of a PyTorch checkpoint by name, on the processor.
+
+    Args:
+        path: a file that `torch.save` wrote.
+        keys: where the tensors may be within it, the best first; else they are taken from its top.
+
+    Raises:
+        WeightsError: if it cannot be read, or holds anything but tensors and plain containers.
+    """
+    import torch
+
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise WeightsError(f"There is no file {path}; give the checkpoint that you downloaded.") from error
+    except Exception as error:  # damaged files fail inside torch in any way they like
+        raise WeightsError(
+            f"{path} cannot be read as a checkpoint of tensors alone; download it again from its publisher."
+        ) from error
+    for key in keys:
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+            break
+    tensors = (
+        {str(name): value for name, value in content.items() if isinstance(value, torch.Tensor)}
+        if isinstance(content, Mapping)
+        else {}
+    )
+    if not tensors:
+        raise WeightsError(f"{path} holds no tensors by name; give a checkpoint of the network.")
+    return tensors
+
+
+def compare(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> Conversion:
+    """How the tensors found fit those wanted, by name and shape."""
+    shapes = {name: (tuple(found[name].shape), tuple(value.shape)) for name, value in wanted.items() if name in found}
+    return Conversion(
+        converted=tuple(name for name, (ours, theirs) in shapes.items() if ours == theirs),
+        missing=tuple(name for name in wanted if name not in found),
+        unexpected=tuple(name for name in found if name not in wanted),
+        mismatched={name: pair for name, pair in shapes.items() if pair[0] != pair[1]},
+    )
+
+
+def add_to_index(folder: Path, name: str, home: str, kind: str) -> None:
+    """List a component in the folder's `model_index.json`, which is made if it is not there.
+
+    Raises:
+        OutputError: if it cannot be written or is not such an index.
+    """
+    path = folder / _INDEX
+    try:
+        index = dict(json.loads(path.read_text())) if path.exists() else {"_class_name": "ConversationalHeadPipeline"}
+        path.write_text(json.dumps(index | {name: [home, kind]}, indent=2) + "\n")
+    except (OSError, TypeError, ValueError) as error:
+        raise OutputError(f"{path} cannot be written; give a new folder or one of weights.") from error
