@@ -46,7 +46,7 @@ _CHUNK_FRAMES = 750  # 30 s: long against the context, which is worked on twice
 _SQUEEZE = 25  # steps that squeezing averages over
 _SILENT_MEL = -3.1  # of log_mel; taken away, so that padding with zeros is padding with silence
 _MEL_DELAY, _MFCC_DELAY = 2, 4  # frames by which the causal net runs ahead of its row, and MFCC behind the net
-_LEVEL_AHEAD = 75  # frames: 3 s
+LEVEL_AHEAD = 75  # frames: 3 s
 _LIVE_FRAMES = 11  # a row of MFCC with Δ depends on five rows to each side
 
 
@@ -306,7 +306,7 @@ def encode_stream(
         vectors, mask = track.rows(first, first + frame_count(len(samples)), encoder.config.word_dim)
         return _encoded(samples, encoder, vectors if mask.any() else None, mask)
 
-    ahead = 0 if encoder.config.causal else _LEVEL_AHEAD
+    ahead = 0 if encoder.config.causal else LEVEL_AHEAD
     for piece in stream_rows(rows, levelled(blocks, ahead), CONTEXT_FRAMES, _CHUNK_FRAMES):
         yield piece
         begun += len(piece)

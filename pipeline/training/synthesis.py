@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import subprocess
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -73,11 +73,12 @@ _CODAS = " b p m f v th t d n l s z sh ch k g ng nt mp st lf rm".split(" ")
 
 @dataclass(frozen=True)
 class Utterance:
-    """Synthesised speech: sound (N,) int16 at 16 kHz, phone indices and the second at which each ends."""
+    """Synthesised speech: sound (N,) int16 at 16 kHz, phone indices, the second at which each ends, and the text."""
 
     samples: np.ndarray
     phones: np.ndarray
     ends: np.ndarray
+    text: str = ""
 
 
 def random_sentence(rng: np.random.Generator) -> str:
@@ -109,9 +110,10 @@ def synthesise(count: int, seed: int = 0, espeak_share: float = 0.4) -> list[Utt
         for index in range(count):
             text = random_sentence(rng)
             if espeak is not None and rng.random() < espeak_share:
-                made.append(espeak(text, rng))
+                utterance = espeak(text, rng)
             else:
-                made.append(_flite(FLITE_VOICES[index % len(FLITE_VOICES)], text, rng, Path(folder) / "speech.wav"))
+                utterance = _flite(FLITE_VOICES[index % len(FLITE_VOICES)], text, rng, Path(folder) / "speech.wav")
+            made.append(replace(utterance, text=text))
     return made
 
 
