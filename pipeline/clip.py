@@ -19,6 +19,12 @@ Progress = Callable[[str, int, int], None]
 class HeadClip:
     """A clip of a head, not rendered before it is needed; it can be iterated and saved any number of times.
 
+    Args:
+        coefficients: makes the head's coefficients, in chunks.
+        render: draws a chunk's frames.
+        compose: puts the head's frames into larger pictures of `size`; None leaves them as they are.
+        progress: called while frames are made.
+
     Attributes:
         size: width and height of the frames in pixels.
         audio: the file whose sound belongs to the clip, or None.
@@ -40,11 +46,13 @@ class HeadClip:
         settings: dict[str, Any],
         warnings: list[str],
         progress: Progress | None = None,
+        compose: Callable[[Iterator[np.ndarray]], Iterator[np.ndarray]] | None = None,
     ) -> None:
         self._source = coefficients
         self._render = render
         self._made: Coefficients | None = None
         self._progress = progress
+        self._compose = compose
         self.size = size
         self.audio = None if audio is None else Path(audio)
         self.frame_count = frame_count
@@ -69,6 +77,10 @@ class HeadClip:
         return self._frames(self._progress)
 
     def _frames(self, progress: Progress | None) -> Iterator[np.ndarray]:
+        heads = self._heads(progress)
+        return heads if self._compose is None else self._compose(heads)
+
+    def _heads(self, progress: Progress | None) -> Iterator[np.ndarray]:
         parts: list[Coefficients] = []
         done = 0
         for part in [self._made] if self._made is not None else self._source():

@@ -80,7 +80,12 @@ def find_face(video: VideoReader) -> tuple[Face, int]:
         for frame in islice(video, LOOK):
             if (face := follower.follow(frame)) is not None:
                 return face, follower.others
-    raise VideoError(f"No face was found in {video.path.name}; give a video that shows one face from the front.")
+    raise no_face(video)
+
+
+def no_face(video: VideoReader) -> VideoError:
+    """What to raise of a video without a face in its first ten seconds."""
+    return VideoError(f"No face was found in {video.path.name}; give a video that shows one face from the front.")
 
 
 def follow_face(

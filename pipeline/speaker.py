@@ -1,0 +1,129 @@
+"""The speaker in a video: whom the listener sees, as coefficients, and where in the picture they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.clip import Progress
+from pipeline.clock import FPS
+from pipeline.coefficients import Coefficients
+from pipeline.errors import InputError
+from pipeline.face.checks import several_faces
+from pipeline.face.follower import LOOK, FaceFollower, follow_face, no_face
+from pipeline.face.morphable import MorphableModel
+from pipeline.video import VideoReader
+
+_CHUNK = 250
+_ALIKE = 5  # frames by which picture and sound may differ in length without a word: codecs pad
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """What was seen of a speaker.
+
+    Attributes:
+        coefficients: of T frames from the first on, T at most the sound's; where no face was found, the last known.
+        box: left, top, right and bottom of the face in the video's first seconds, in pixels of its frames.
+        warnings: sentences on what was odd.
+    """
+
+    coefficients: Coefficients
+    box: tuple[float, float, float, float]
+    warnings: list[str] = field(default_factory=list)
+
+
+def sound_of(video: VideoReader | None) -> Path:
+    """The file that a speaker's sound comes from when none is given: their video.
+
+    Raises:
+        InputError: if there is no video, or it has no sound.
+    """
+    if video is None:
+        raise InputError("There is nothing to listen to; give the speaker's sound, or a video of the speaker.")
+    if not video.has_sound:
+        raise InputError(f"{video.path.name} has no sound; give the speaker's sound beside it.")
+    return video.path
+
+
+def watch_speaker(video: VideoReader, frames: int, model: MorphableModel, progress: Progress | None = None) -> Speaker:
+    """Follow the largest face of a video.
+
+    Args:
+        video: the speaker's video; it may be longer or shorter than the sound.
+        frames: how many the sound has; what the video shows after them is not looked at.
+        model: fits the face.
+        progress: told of the stage "speaker", frame by frame; raise `Cancelled` in it to stop.
+
+    Raises:
+        VideoError: if there is no face in the first ten seconds.
+    """
+    total = max(1, min(video.frames, frames))
+    parts: list[Coefficients] = []
+    missing = 0
+    identity = crop = box = None
+    with FaceFollower() as follower:
+        pictures = _counted(islice(video, frames), total, progress)
+        for landmarks, found in follow_face(pictures, follower, (LOOK, _CHUNK)):
+            missing += int((~found).sum())
+            if found.any():
+                identity, fitted = model.fit(landmarks[found], video.size, identity, crop)
+                crop = fitted.crop[0]
+                box = box or _box(landmarks[found])
+            elif not parts:
+                raise no_face(video)
+            else:
+                fitted = parts[-1][-1]
+            parts.append(_held(fitted, found, parts[-1][-1] if parts else fitted[0]))
+        others = follower.others
+    if not parts:
+        raise no_face(video)
+    seen = Coefficients.concatenate(parts)
+    return Speaker(seen, box, _warnings(len(seen), missing, others, video.frames, frames))
+
+
+def _counted(pictures: Iterator[np.ndarray], total: int, progress: Progress | None) -> Iterator[np.ndarray]:
+    for done, picture in enumerate(pictures):
+        if progress is not None:
+            progress("speaker", done, max(total, done))
+        yield picture
+
+
+def _held(fitted: Coefficients, found: np.ndarray, before: Coefficients) -> Coefficients:
+    """Coefficients of all frames: those that have a face, and else the last that had, `before` being the earliest."""
+    rows = Coefficients.concatenate([before, fitted])
+    index = np.cumsum(found) if found.any() else np.zeros(len(found), int)
+    return Coefficients(rows.expression[index], rows.pose[index], rows.crop[index])
+
+
+def _box(landmarks: np.ndarray) -> tuple[float, float, float, float]:
+    """Left, top, right, bottom of what the face covers in most of T frames (T, 478, 3)."""
+    low, high = landmarks[..., :2].min(1), landmarks[..., :2].max(1)
+    left, top = np.quantile(low, 0.1, axis=0)
+    right, bottom = np.quantile(high, 0.9, axis=0)
+    return float(left), float(top), float(right), float(bottom)
+
+
+def _warnings(seen: int, missing: int, others: int, shown: int, heard: int) -> list[str]:
+    found = []
+    if others:
+        found.append(f"{several_faces(others)} in the speaker's video; the largest is followed.")
+    if missing:
+        found.append(
+            f"The speaker's face was not found in {missing} of {seen} frames; there it is taken to stay still."
+        )
+    if heard - seen > _ALIKE:
+        found.append(
+            f"The speaker's picture ends {(heard - seen) / FPS:.1f} s before the sound; from there on the listener "
+            "goes by the sound alone."
+        )
+    elif seen == heard and shown - heard > _ALIKE:
+        found.append(
+            f"The speaker's picture lasts {(shown - heard) / FPS:.1f} s longer than the sound; the clip ends with the "
+            "sound."
+        )
+    return found
