@@ -16,10 +16,10 @@ import numpy as np
 from pipeline.coefficients import Coefficients
 from pipeline.face.morphable import placement
 from pipeline.face.portrait import Portrait
+from pipeline.face.raster import rasterise
 from pipeline.hub import Weights
 from pipeline.postprocess.fusion import Layers, fuse
 from pipeline.renderers.patch_painter import Drawn, PatchNetworks, PatchPainter
-from pipeline.renderers.raster import rasterise
 from pipeline.renderers.scene import Scene
 from pipeline.renderers.surroundings import Surroundings
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.renderers.raster import rasterise
+from pipeline.face.raster import rasterise
 
 FAR = 1e9
 
