@@ -16,9 +16,12 @@ from pipeline.coefficients import Coefficients
 from pipeline.errors import InputError
 from pipeline.face.morphable import MorphableModel
 from pipeline.face.portrait import Portrait
-from pipeline.hub import Weights, find_weights
+from pipeline.hub import HubOptions, Weights, find_weights
+from pipeline.hub_share import SharedWeights
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
     from PIL.Image import Image
 
     from pipeline.drivers.talking import TalkingDriver
@@ -34,7 +37,7 @@ RENDERERS = ("mesh",)
 _SILENT = "The sound is silent throughout, so the lips rest; give sound with speech in it to see them move."
 
 
-class ConversationalHeadPipeline:
+class ConversationalHeadPipeline(SharedWeights):
     """From one portrait and sound (or a driving video) to a clip of that head.
 
     Components are loaded when first needed and then shared; the object may be used by several threads.
@@ -47,14 +50,22 @@ class ConversationalHeadPipeline:
 
     @classmethod
     def from_pretrained(
-        cls, source: str | os.PathLike[str] | None = None, revision: str | None = None
+        cls,
+        source: str | os.PathLike[str] | None = None,
+        revision: str | None = None,
+        **options: Unpack[HubOptions],
     ) -> ConversationalHeadPipeline:
         """Use the weights of a folder, of "owner/repo" on the Hub, or (None) the embedded ones.
+
+        Args:
+            source: see above; "owner/repo@revision" names a revision too.
+            revision: branch, tag or commit on the Hub.
+            options: cache_dir, token, local_files_only, force_download, as `huggingface_hub` knows them.
 
         Raises:
             WeightsError: if they cannot be found or read.
         """
-        return cls(find_weights(source, revision))
+        return cls(find_weights(source, revision, **options))
 
     @cached_property
     def model(self) -> MorphableModel:

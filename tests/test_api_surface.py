@@ -57,7 +57,7 @@ def test_the_pipeline():
     assert public(kind) == {
         "driver", "from_pretrained", "model", "portrait", "reenact", "stream", "talk", "warm_up"
     }  # fmt: skip
-    assert parameters(kind.from_pretrained) == {"source": None, "revision": None}
+    assert parameters(kind.from_pretrained) == {"source": None, "revision": None, "options": ...}
     assert parameters(kind.portrait) == {"image": ..., "size": None}
     assert parameters(kind.talk) == TALK
     assert parameters(kind.reenact) == REENACT

@@ -21,6 +21,7 @@ from pipeline.drivers.prosody import BLOCK, PROSODY_DIM, STRESS, ProsodyStream
 from pipeline.drivers.upper_face import UpperFace
 from pipeline.errors import WeightsError
 from pipeline.face.morphable import MorphableModel
+from pipeline.hub_share import HubComponent
 
 _NORMALS, _CHANCES = 14, 6  # random numbers a frame
 _BLINK_WITH_GAZE = 0.4  # seconds by which a shift of 10° brings a blink nearer
@@ -55,7 +56,7 @@ class LivelinessFrames:
 
 
 @dataclass(frozen=True)
-class Liveliness:
+class Liveliness(HubComponent):
     """The manner of an upper face and a head.
 
     Attributes:
@@ -63,6 +64,8 @@ class Liveliness:
         blink_curve: (P,) closure of the lids in steps of 20 ms, measured on the corpus.
         config: rates, sizes and times, see `weights/liveliness/config.json`.
     """
+
+    component = "liveliness"
 
     head: HeadMotion
     blink_curve: np.ndarray

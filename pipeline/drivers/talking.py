@@ -32,6 +32,7 @@ from pipeline.drivers.phonetics import PhoneNet
 from pipeline.errors import WeightsError
 from pipeline.face.morphable import MorphableModel
 from pipeline.hub import EMBEDDED
+from pipeline.hub_share import HubComponent
 from pipeline.threads import one_thread
 
 WINDOW_FRAMES = 15 * FPS
@@ -61,8 +62,11 @@ class Finish:
     closing: float = 0.7
 
 
-class TalkingDriver:
+class TalkingDriver(HubComponent):
     """Speech in, coefficients out. Make it with `from_pretrained`; calls share nothing and may run in threads."""
+
+    component = "talking"
+    companions = ("face", "liveliness")
 
     def __init__(
         self,
@@ -81,7 +85,7 @@ class TalkingDriver:
         self.model = model
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path) -> TalkingDriver:
+    def load(cls, folder: str | Path) -> TalkingDriver:
         """Read the weights that `save` wrote; liveliness and face model from the folders beside, or the embedded.
 
         Raises:
@@ -106,6 +110,11 @@ class TalkingDriver:
             raise WeightsError(f"The talking driver in {folder} cannot be read; install the weights again.") from error
         model = MorphableModel.load(_beside(folder, "face"))
         return cls(members, phone_net, Mouth.of(model), finish, Liveliness.load(_beside(folder, "liveliness")), model)
+
+    def parts(self) -> dict[str, HubComponent]:
+        """The driver, and the model and the liveliness that it needs beside it."""
+        needed = {"talking": self, "face": self.model, "liveliness": self.liveliness}
+        return {name: part for name, part in needed.items() if part is not None}
 
     def save(self, folder: str | Path) -> None:
         """Write `model.safetensors` (half precision) and `config.json` into `folder`."""

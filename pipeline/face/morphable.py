@@ -18,13 +18,14 @@ from pipeline.coefficients import EXPRESSION_DIM, Coefficients
 from pipeline.errors import WeightsError
 from pipeline.face.geometry import align, rotation_angles, rotation_matrices
 from pipeline.face.topology import LANDMARKS_COUNT
+from pipeline.hub_share import HubComponent
 
 UPPER_DIM = 20
 _ARRAYS = ("mean", "identity_basis", "expression_basis", "rigid_weights", "fit_weights", "directions")
 
 
 @dataclass(frozen=True)
-class MorphableModel:
+class MorphableModel(HubComponent):
     """Arrays of the model, float32; lengths are in face heights, x right, y down, z away from the viewer.
 
     Attributes:
@@ -36,6 +37,8 @@ class MorphableModel:
         directions: (D, 64) the β of one face height (or one whole closure) of each action in `actions`.
         actions: names of the directions.
     """
+
+    component = "face"
 
     mean: np.ndarray
     identity_basis: np.ndarray

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from pipeline.face.portrait import Portrait
+from pipeline.hub_share import HubComponent
 from pipeline.renderers.patch_network import PatchNetwork
 from pipeline.renderers.patches import MOUTH, PATCHES, PatchFrame, allowed, fill_mouth
 from pipeline.threads import one_thread
@@ -23,8 +24,10 @@ _KEPT = (0.5, 3.0)  # patch pixels by which a rim has moved where the portrait's
 
 
 @dataclass(frozen=True)
-class PatchNetworks:
+class PatchNetworks(HubComponent):
     """The networks by kind of patch."""
+
+    component = "patches"
 
     mouth: PatchNetwork
     eye: PatchNetwork
@@ -37,6 +40,11 @@ class PatchNetworks:
             WeightsError: if they cannot be read.
         """
         return PatchNetworks(*(PatchNetwork.load(Path(folder) / kind) for kind in ("mouth", "eye")))
+
+    def save(self, folder: str | Path) -> None:
+        """Write the folders `mouth` and `eye` into `folder`."""
+        for kind in ("mouth", "eye"):
+            getattr(self, kind).save(Path(folder) / kind)
 
 
 @dataclass(frozen=True)

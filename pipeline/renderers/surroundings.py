@@ -16,15 +16,18 @@ import numpy as np
 
 from pipeline.errors import WeightsError
 from pipeline.face import topology
+from pipeline.hub_share import HubComponent
 
 RAYS = len(topology.OUTLINE)
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class Surroundings(HubComponent):
     """Distances of the rings from the outline, in face heights, (R,); and how they follow, (R, 36, 4): shares of
     shift, of turn in the plane and of the outline's expression, and the depth in face heights they turn with,
     in the order shift, turn, depth, expression."""
+
+    component = "mesh"
 
     radii: np.ndarray
     follow: np.ndarray
