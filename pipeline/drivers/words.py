@@ -1,13 +1,31 @@
-"""What the speaker says, word by word on the clip's clock, as vectors of meaning where there are any."""
+"""What the speaker says, word by word on the clip's clock, as vectors of meaning where there are any.
+
+The words are the user's transcript, or what a `transformers` recogniser from the Hub heard; the vectors are BERT's,
+from the Hub too (Chang 2023 §4.3). Both are asked for by name, never needed: without them the words are masked. Nothing
+here stands in for BERT.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from pipeline.drivers.phonetics import PAUSE, PHONES, STEPS_PER_FRAME, VISEMES
+from pipeline.audio.streaming import stream_rows
+from pipeline.clock import FPS, SAMPLE_RATE, frame_count
+from pipeline.drivers.phonetics import PAUSE, PHONES, STEPS_PER_FRAME, VISEMES, PhoneNet, log_mel
+from pipeline.drivers.running_level import levelled
+from pipeline.errors import InputError, WeightsError
+from pipeline.hub import EMBEDDED
+from pipeline.threads import one_thread
+
+BERT = "google-bert/bert-base-uncased"
+RECOGNISER = "openai/whisper-tiny"
 
 _VOWELS = (*VISEMES["open"], *VISEMES["mid"], *VISEMES["front"], "ih", "iy", "ow", "oy", "uh", "uw", "er")
 # How letters sound, longest first: rough, over several languages. What is not listed may be any sound.
@@ -24,6 +42,8 @@ _SOUNDS: dict[str, tuple[str, ...]] = {
 _VOWEL_LETTERS = frozenset("aeiouyäöüàáâãåæèéêëìíîïòóôõøœùúûý")
 _UNSURE = 0.02  # probability left to a sound that the recogniser rules out
 _SILENT_LETTER = -2.0  # log probability of a letter that is not heard
+_BERT_WORDS = 150  # at once; BERT takes 512 pieces of words
+_CONTEXT_FRAMES, _CHUNK_FRAMES, _AHEAD_FRAMES = 14, 750, 75
 _BAND = 500  # states that are followed at once: some 40 s of speech
 
 
@@ -68,6 +88,137 @@ class WordTrack:
             span = slice(max(word.start, start) - start, max(min(word.stop, stop) - start, 0))
             vectors[span], mask[span] = vector, True
         return vectors, mask
+
+
+def word_track(
+    samples: np.ndarray,
+    transcript: str | None = None,
+    language_model: str | None = None,
+    recogniser: str | None = None,
+    phone_net: PhoneNet | None = None,
+) -> WordTrack:
+    """The words of speech (N,) at 16 kHz, placed in time.
+
+    Args:
+        transcript: what is said, as plain text; it is aligned to the sound. Goes before a recogniser.
+        language_model: name or folder of a BERT that gives the words' vectors, such as `BERT`; without it they are
+            masked.
+        recogniser: name or folder of a speech recogniser, such as `RECOGNISER`, if there is no transcript.
+        phone_net: places the transcript; the embedded one unless given.
+
+    Returns:
+        the words; none where there is neither transcript nor recogniser.
+
+    Raises:
+        InputError: if `transformers` is wanted and not installed.
+        WeightsError: if a model cannot be fetched or read.
+    """
+    words: tuple[Word, ...] = ()
+    if transcript and transcript.strip():
+        words = align(transcript, heard_phones(samples, phone_net or embedded_phone_net()))
+    elif recogniser is not None:
+        words = recognised(samples, recogniser)
+    if not words or language_model is None:
+        return WordTrack(words)
+    return WordTrack(words, embedded_words([word.text for word in words], language_model))
+
+
+def recognised(samples: np.ndarray, model: str = RECOGNISER) -> tuple[Word, ...]:
+    """Words and their times that a recogniser of the Hub hears in sound (N,) at 16 kHz. Raises as `word_track`."""
+    pipeline = _from_hub(
+        model,
+        lambda hub: hub.pipeline(
+            "automatic-speech-recognition", model=model, chunk_length_s=30, model_kwargs={"use_safetensors": True}
+        ),
+    )
+    frames, found = frame_count(len(samples)), []
+    sound = {"raw": np.asarray(samples, np.float32), "sampling_rate": SAMPLE_RATE}
+    for chunk in pipeline(sound, return_timestamps="word").get("chunks", ()):
+        begin, end = chunk["timestamp"]
+        text = chunk["text"].strip()
+        if not text or begin is None:
+            continue
+        start = max(round(begin * FPS), found[-1].stop if found else 0)
+        stop = max(round((begin + 0.3 if end is None else end) * FPS), start + 1)
+        if stop <= frames:
+            found.append(Word(text, start, stop))
+    return tuple(found)
+
+
+def embedded_words(words: Sequence[str], model: str = BERT) -> np.ndarray:
+    """BERT's last layer, averaged over each word's pieces: (len(words), 768) float32. Raises as `word_track`."""
+    import torch
+
+    tokenizer, bert = _from_hub(
+        model,
+        lambda hub: (
+            hub.AutoTokenizer.from_pretrained(model),
+            hub.AutoModel.from_pretrained(model, use_safetensors=True).eval(),
+        ),
+    )
+    parts = []
+    for start in range(0, len(words), _BERT_WORDS):
+        some = list(words[start : start + _BERT_WORDS])
+        pieces = tokenizer(some, is_split_into_words=True, return_tensors="pt", truncation=True)
+        with torch.inference_mode():
+            rows = bert(**pieces).last_hidden_state[0].float().numpy()
+        owners = np.array([-1 if owner is None else owner for owner in pieces.word_ids(0)])
+        vectors = np.zeros((len(some), rows.shape[1]), np.float32)
+        for index in set(owners.tolist()) - {-1}:
+            vectors[index] = rows[owners == index].mean(0)
+        parts.append(vectors)
+    return np.concatenate(parts)
+
+
+def _from_hub(model: str, load: Callable[[Any], Any]) -> Any:
+    try:
+        hub = import_module("transformers")  # optional, so not among the requirements
+    except ImportError as error:
+        raise InputError(
+            f"Words by {model!r} need the package transformers; install it with `pip install transformers`, or leave "
+            "this out."
+        ) from error
+    try:
+        return load(hub)
+    except (OSError, ValueError, ImportError) as error:
+        raise WeightsError(
+            f"The model {model!r} could not be fetched from the Hub or read; check its name and the network, or leave "
+            "it out."
+        ) from error
+
+
+def heard_phones(samples: np.ndarray, phone_net: PhoneNet) -> np.ndarray:
+    """(2 T, 41) probabilities of `PHONES` in sound (N,) at 16 kHz, of any level and length."""
+    import torch
+
+    def rows(piece: np.ndarray) -> np.ndarray:
+        with torch.inference_mode(), one_thread():
+            found = phone_net(log_mel(piece)[None])[0].softmax(-1).numpy()
+        return found.reshape(-1, STEPS_PER_FRAME * len(PHONES))
+
+    pieces = stream_rows(rows, levelled([samples], _AHEAD_FRAMES), _CONTEXT_FRAMES, _CHUNK_FRAMES)
+    return np.concatenate([np.zeros((0, len(PHONES)), np.float32), *(p.reshape(-1, len(PHONES)) for p in pieces)])
+
+
+@lru_cache(maxsize=1)
+def embedded_phone_net(folder: Path = EMBEDDED / "talking") -> PhoneNet:
+    """The recogniser that lies in the talking driver's weights.
+
+    Raises:
+        WeightsError: if they are missing or damaged.
+    """
+    import json
+
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        net = PhoneNet(**json.loads((folder / "config.json").read_text())["phonetics"])
+        with safe_open(str(folder / "model.safetensors"), "pt") as file:
+            names = [name for name in file.keys() if name.startswith("phonetics.")]  # noqa: SIM118
+            net.load_state_dict({n.removeprefix("phonetics."): file.get_tensor(n).float() for n in names}, strict=False)
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise WeightsError(f"The phone recogniser in {folder} cannot be read; install the weights again.") from error
+    return net.eval()
 
 
 def align(text: str, phones: np.ndarray) -> tuple[Word, ...]:

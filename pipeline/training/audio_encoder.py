@@ -37,7 +37,7 @@ from pipeline.training.synthesis import synthesise
 FRAMES = 125  # of an example: 5 s
 TEMPERATURE = 0.1
 _SILENCE = 2 * SAMPLE_RATE  # samples of it before and after the speech that an example may take
-_BATCH = 8  # examples of people and as many of synthesisers
+_PEOPLE, _SYNTHETIC = 4, 6  # examples in a batch
 _RATE = 3e-3
 _BUCKETS = 4096
 _PHONE_DIM = STEPS_PER_FRAME * len(PHONES)
@@ -229,8 +229,8 @@ def train_encoder(
     while (share := (time.monotonic() - started) / (60 * minutes)) < 1:
         for group in optimiser.param_groups:
             group["lr"] = _RATE * min(1, share * 20 + 0.02) * (0.5 + 0.5 * np.cos(np.pi * share))
-        chosen = [taught[i] for i in rng.integers(len(taught), size=_BATCH)]
-        chosen += [people[i] for i in rng.integers(len(people), size=_BATCH)]
+        chosen = [taught[i] for i in rng.integers(len(taught), size=_SYNTHETIC)]
+        chosen += [people[i] for i in rng.integers(len(people), size=_PEOPLE)]
         batch = [example(item, rng, babble, config.causal) for item in chosen]
         found = questions(run(encoder, batch), batch)
         loss = sum(WEIGHTS[name] * value for name, value in found.items())
