@@ -22,6 +22,19 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
+@contextmanager
+def every_core() -> Iterator[None]:
+    """Run torch on all cores that this process may use, for networks large enough to gain by it."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def settle_process() -> None:
     """Set this process up for rendering; programs of our own call it before torch is loaded, libraries must not.
 
