@@ -107,6 +107,22 @@ def split_outputs(outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarr
     return parts[..., 0], parts[..., 1 : 1 + AXES], parts[..., 1 + AXES :]
 
 
+def head_room(reference_pose: np.ndarray) -> np.ndarray:
+    """(2, 3) radians of pitch, yaw and roll that a portrait in the pose (6,) may be turned back and forth.
+
+    Outward turns of a turned portrait show what its picture doesn't have.
+    """
+    turned = np.asarray(reference_pose[:3], np.float64)
+    room = np.clip(1 - np.abs(turned) / _FAR, _LEAST, 1)
+    return LIMITS * np.where([turned < 0, turned > 0], room, 1)
+
+
+def within_room(rotation: np.ndarray, room: np.ndarray) -> np.ndarray:
+    """Rotations (T, 3) bent so that they stay within `head_room`."""
+    limit = np.where(rotation > 0, room[1], room[0])
+    return limit * np.tanh(rotation / limit)
+
+
 class HeadMotionStream:
     """One head's motion, block after block."""
 
@@ -122,11 +138,7 @@ class HeadMotionStream:
         self._frame = 0
         self._voiced = 0.0
         self._breath = np.zeros(2)
-        turned = np.asarray(reference_pose[:3], np.float64)
-        # Outward turns of a turned portrait show what its picture doesn't have.
-        room = np.clip(1 - np.abs(turned) / _FAR, _LEAST, 1)
-        self._limit_up = LIMITS * np.where(turned > 0, room, 1)
-        self._limit_down = LIMITS * np.where(turned < 0, room, 1)
+        self._room = head_room(reference_pose)
 
     def __call__(self, prosody: np.ndarray, noise: np.ndarray, chance: np.ndarray) -> np.ndarray:
         """The next T frames.
@@ -175,8 +187,7 @@ class HeadMotionStream:
 
     def _place(self, moves: np.ndarray) -> np.ndarray:
         """Keep rotations within what one picture can show, and let shifts follow them about the neck."""
-        limit = np.where(moves[:, :3] > 0, self._limit_up, self._limit_down)
-        rotation = limit * np.tanh(moves[:, :3] / limit)
+        rotation = within_room(moves[:, :3], self._room)
         return np.concatenate([rotation, moves[:, 3:] + rotation @ self._coupling], -1)
 
 

@@ -1,0 +1,149 @@
+"""One listener: what it is told, how it moves, and how that looks on a portrait; the same from a file and live."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from pipeline.attitudes import ATTITUDES
+from pipeline.coefficients import Coefficients
+from pipeline.drivers.head_motion import head_room, within_room
+from pipeline.drivers.listening_eyes import ListenerEyes
+from pipeline.drivers.listening_flow import NEUTRAL, STEPS, FrameNoise, generate, guides
+from pipeline.drivers.listening_networks import SPEAKER_DIM, Conditions, ListenerNet, Memory
+from pipeline.drivers.liveliness import Liveliness
+from pipeline.drivers.motion_space import MotionSpace
+from pipeline.drivers.turns import TURN_DIM, TurnTaker
+from pipeline.face.morphable import MorphableModel
+from pipeline.threads import one_thread
+
+_EASE = 20  # frames in which the portrait's own look turns into the driven one
+_ROOM = 1.5  # a listener's head may go further than `head_motion.LIMITS`: nods are larger than what goes with speech
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What listeners share: network, space of motion, blinks' and gaze's numbers (or None), and the face model."""
+
+    net: ListenerNet
+    space: MotionSpace
+    liveliness: Liveliness | None
+    model: MorphableModel
+
+
+@dataclass
+class LiveMemory:
+    """What the network keeps of the past, frame by frame: the trunk's, and one of each step of the integration."""
+
+    trunk: Memory
+    steps: list[Memory]
+
+    @staticmethod
+    def empty(steps: int) -> LiveMemory:
+        return LiveMemory({}, [{} for _ in range(steps)])
+
+
+class Listener:
+    """One portrait that listens, from its first frame on.
+
+    Args: as for `ListeningDriver.__call__`.
+
+    Raises:
+        ValueError: see there.
+    """
+
+    def __init__(
+        self,
+        parts: Parts,
+        reference: Coefficients,
+        attitude: str,
+        seed: int,
+        attitude_scale: float,
+        expression_scale: float,
+        motion_scale: float,
+        identity: np.ndarray | None,
+    ) -> None:
+        if len(reference) == 0:
+            raise ValueError("The reference needs at least one frame.")
+        if attitude not in ATTITUDES:
+            raise ValueError(f"attitude must be one of {', '.join(ATTITUDES)}, not {attitude!r}.")
+        if not all(0 <= scale < np.inf for scale in (attitude_scale, expression_scale, motion_scale)):
+            raise ValueError("attitude_scale, expression_scale and motion_scale must be 0 or more.")
+        if seed < 0:
+            raise ValueError("seed must be 0 or more.")
+        if attitude_scale == 0:
+            attitude = ATTITUDES[NEUTRAL]
+        self._parts, self._reference = parts, reference[0]
+        self._expression_scale, self._motion_scale, self._attitude_scale = (
+            expression_scale,
+            motion_scale,
+            attitude_scale,
+        )
+        self.turns = TurnTaker(seed, attitude)
+        asked = guides(ATTITUDES.index(attitude), attitude_scale)
+        self._attitudes = torch.tensor(asked)
+        own = np.concatenate([reference.expression[0], reference.pose[0]])
+        self._own = torch.from_numpy(own)[None].expand(len(asked), -1)
+        self._noise = FrameNoise([seed, 11], parts.space.size)
+        self._room = _ROOM * head_room(reference.pose[0])
+        self._frame = 0
+        self._eyes = None
+        if parts.liveliness is not None:
+            self._eyes = ListenerEyes(parts.liveliness, parts.model, identity, reference.expression[0], seed, attitude)
+
+    def rows(self, sound: np.ndarray, turns: np.ndarray, speaker: Coefficients | None, begun: int) -> np.ndarray:
+        """Columns of the next n frames: encoder row, turn row, the speaker's face, whether it is seen, and noise."""
+        count = len(sound)
+        face = np.zeros((count, SPEAKER_DIM + 1), np.float32)
+        if speaker is not None:
+            seen = speaker[begun : begun + count]
+            face[: len(seen), :-1] = np.concatenate([seen.expression, seen.pose], -1)
+            face[: len(seen), -1] = 1
+        return np.concatenate([sound, turns, face, self._noise.take(count)], -1)
+
+    def _conditions(self, rows: np.ndarray) -> tuple[Conditions, torch.Tensor]:
+        """What the network is told of rows (n, ...), for each attitude that is asked, and their noise (1, n, M)."""
+        config = self._parts.net.config
+        table = torch.from_numpy(rows)[None]
+        widths = (config.sound_dim, TURN_DIM, SPEAKER_DIM, 1, self._parts.space.size)
+        *told, noise = table.split(widths, -1)
+        told = [part.expand(len(self._attitudes), -1, -1) for part in told]
+        return Conditions(*told, own=self._own, attitude=self._attitudes), noise
+
+    @torch.inference_mode()
+    def motion(self, rows: np.ndarray, generative: bool = True, memory: LiveMemory | None = None) -> np.ndarray:
+        """Motion (n, M) of rows (n, ...) of a window, or of those that follow what `memory` knows."""
+        conditions, noise = self._conditions(rows)
+        net = self._parts.net
+        trunk, layers = (None, [None] * STEPS) if memory is None else (memory.trunk, memory.steps)
+        with one_thread():
+            heard = net.hear(conditions, trunk)
+            if generative:
+                return generate(net, heard, noise, self._attitudes, self._attitude_scale, layers).numpy()
+            answer = net.regression(heard)
+            if len(answer) == 2:
+                answer = answer[:1] + self._attitude_scale * (answer[1:] - answer[:1])
+            return answer[-1].numpy()
+
+    def show(self, motion: np.ndarray, rows: np.ndarray, eyes: bool = True) -> Coefficients:
+        """The next n frames' coefficients from motion (n, M) and their rows."""
+        pose, expression = self._parts.space.decode(motion)
+        begun = ease((self._frame + np.arange(1, len(motion) + 1)) / _EASE)[:, None]
+        self._frame += len(motion)
+        pose, expression = begun * pose, begun * expression
+        pose[:, :3] = within_room(pose[:, :3], self._room)
+        pose, expression = self._motion_scale * pose, self._expression_scale * expression
+        if eyes and self._eyes is not None:
+            sound = self._parts.net.config.sound_dim
+            expression = expression + self._eyes(rows[:, sound : sound + TURN_DIM], pose[:, :2], expression)
+        own = self._reference
+        return Coefficients(
+            own.expression + expression, own.pose + pose.astype(np.float32), np.repeat(own.crop, len(motion), 0)
+        )
+
+
+def ease(part: np.ndarray) -> np.ndarray:
+    """Half a cosine from 0 at 0 to 1 at 1."""
+    return (0.5 - 0.5 * np.cos(np.pi * np.clip(part, 0, 1))).astype(np.float32)
