@@ -216,17 +216,28 @@ def train_encoder(
     minutes: float,
     seed: int = 0,
     log: Callable[[str], None] = print,
+    begin: tuple[AudioEncoder, Questions] | None = None,
+    most_steps: int = 1_000_000,
 ) -> tuple[AudioEncoder, Questions]:
-    """Train for some minutes on all but every 20th synthetic monologue, which measures it: AdamW, one cosine."""
+    """Train for some minutes or `most_steps` on all but every 20th synthetic monologue, which measures it: AdamW, one
+    cosine.
+
+    The causal variant may begin from what the full one learned: its layers have the same shapes, and spectra's patterns
+    are the same; only how far each layer looks must be learned anew.
+    """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     taught = [item for index, item in enumerate(synthetic) if index % 20]
     babble = [item.samples / np.float32(32768) for item in people[:60]]
-    encoder, questions = AudioEncoder(config).train(), Questions(config)
+    encoder, questions = AudioEncoder(config), Questions(config)
+    if begin is not None:
+        encoder.load_state_dict(begin[0].state_dict())
+        questions.load_state_dict(begin[1].state_dict())
+    encoder.train()
     parameters = [*encoder.parameters(), *questions.parameters()]
     optimiser = torch.optim.AdamW(parameters, _RATE, weight_decay=0.02)
     started, losses, step, told = time.monotonic(), [], 0, 0
-    while (share := (time.monotonic() - started) / (60 * minutes)) < 1:
+    while (share := max((time.monotonic() - started) / (60 * minutes), step / most_steps)) < 1:
         for group in optimiser.param_groups:
             group["lr"] = _RATE * min(1, share * 20 + 0.02) * (0.5 + 0.5 * np.cos(np.pi * share))
         chosen = [taught[i] for i in rng.integers(len(taught), size=_SYNTHETIC)]
@@ -291,7 +302,8 @@ def main(
     """Train both variants, `minutes` each; write them to `output` and `output/causal` (`python -m pipeline train`)."""
     torch.set_num_threads(1)
     people, synthetic = listening_material(corpus, 1200, seed, print)
+    learned = None
     for config, folder in ((EncoderConfig(), output), (EncoderConfig(causal=True), output / "causal")):
-        encoder, questions = train_encoder(people, synthetic, config, minutes, seed)
-        encoder.save(folder)
-        print(held_out_words(encoder, questions, synthetic))
+        learned = train_encoder(people, synthetic, config, minutes, seed, begin=learned)
+        learned[0].save(folder)
+        print(held_out_words(*learned, synthetic))
