@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipeline.attitudes import ATTITUDES
 from pipeline.clip import HeadClip, Progress
 from pipeline.clock import SAMPLE_RATE, frame_count
 from pipeline.coefficients import Coefficients
@@ -24,17 +25,17 @@ if TYPE_CHECKING:
 
     from PIL.Image import Image
 
+    from pipeline.drivers.listening import ListeningDriver
     from pipeline.drivers.talking import TalkingDriver
     from pipeline.face.tracker import FaceTracker
     from pipeline.renderers.mesh import MeshRenderer
 
     Picture = str | os.PathLike[str] | np.ndarray | Image
 
-LONGEST_SIDE = 1920
 _LEAST_SIDE, _MOST_SIDE = 64, 4096
 _MOST_SEED = 2**63 - 1
 RENDERERS = ("mesh",)
-_SILENT = "The sound is silent throughout, so the lips rest; give sound with speech in it to see them move."
+LAYOUTS = ("listener", "side-by-side")
 
 
 class ConversationalHeadPipeline(SharedWeights):
@@ -80,6 +81,14 @@ class ConversationalHeadPipeline(SharedWeights):
         with self._loading:
             return TalkingDriver.from_pretrained(self.weights.component("talking"))
 
+    @cached_property
+    def listener(self) -> ListeningDriver:
+        """The listening driver."""
+        from pipeline.drivers.listening import ListeningDriver
+
+        with self._loading:
+            return ListeningDriver.from_pretrained(self.weights.component("listening"))
+
     def warm_up(self) -> None:
         """Load everything and run it once, so that the first clip is not the slow one."""
         from pipeline.renderers.mesh import MeshRenderer
@@ -104,24 +113,8 @@ class ConversationalHeadPipeline(SharedWeights):
             PortraitError: if the picture cannot be read or holds no usable face.
             InputError: if `size` is out of range.
         """
-        from pipeline.face.checks import check_portrait
-        from pipeline.face.image import read_picture
-        from pipeline.face.segmentation import person_alpha
-
         _check_range("size", size, _LEAST_SIDE, _MOST_SIDE)
-        # The face is tracked and judged in the picture as it came: a small copy of a good portrait is a good portrait.
-        picture = read_picture(image)
-        pixels = _even(picture.pixels)
-        faces = self._tracker().find(pixels)
-        check = check_portrait(pixels, faces)
-        resized, note = _at_size(pixels, size)
-        ratio = np.array(resized.shape[1::-1]) / pixels.shape[1::-1]
-        stretch = np.array([*ratio, ratio.mean()], np.float32)
-        landmarks = check.face.landmarks * stretch
-        others = [face.landmarks * stretch for face in faces if face is not check.face]
-        alpha = person_alpha(resized, landmarks, others)
-        warnings = (*picture.warnings, *note, *check.warnings)
-        return Portrait.fit(resized, landmarks, alpha, self.model, warnings=warnings)
+        return Portrait.read(image, self._tracker(), self.model, size)
 
     def talk(
         self,
@@ -152,6 +145,7 @@ class ConversationalHeadPipeline(SharedWeights):
         Raises:
             InputError: if an input or option cannot be used; its text says why and what to do.
         """
+        from pipeline.audio.notes import noting_silence
         from pipeline.audio.reading import probe_audio, stream_audio
 
         _check_range("seed", seed, 0, _MOST_SEED)
@@ -163,7 +157,7 @@ class ConversationalHeadPipeline(SharedWeights):
 
         def coefficients() -> Iterator[Coefficients]:
             return self.driver(
-                _noting_silence(stream_audio(audio), warnings),
+                noting_silence(stream_audio(audio), warnings),
                 scene.coefficients,
                 seed=seed,
                 expression_scale=expression_scale,
@@ -181,6 +175,102 @@ class ConversationalHeadPipeline(SharedWeights):
         }
         frames = frame_count(max(1, round(info.seconds * SAMPLE_RATE)))
         return HeadClip(coefficients, draw.render, scene.size, audio, frames, settings, warnings, progress)
+
+    def listen(
+        self,
+        portrait: Picture | Portrait,
+        audio: str | os.PathLike[str] | None = None,
+        attitude: str = "neutral",
+        speaker_video: str | os.PathLike[str] | None = None,
+        seed: int = 0,
+        attitude_scale: float = 1.0,
+        expression_scale: float = 1.0,
+        motion_scale: float = 1.0,
+        layout: str = "listener",
+        transcript: str | None = None,
+        language_model: str | None = None,
+        size: int | None = None,
+        renderer: str = "mesh",
+        progress: Progress | None = None,
+    ) -> HeadClip:
+        """The portrait listens to a speaker: nods, smiles or frowns, looks, blinks; its lips stay shut.
+
+        Args:
+            portrait: the reference image, as for `talk`.
+            audio: the speaker's sound, a sound or video file; None takes the sound of `speaker_video`.
+            attitude: "positive", "neutral" or "negative".
+            speaker_video: a video of the speaker, whose face is watched too.
+            seed: chooses one of many fitting reactions; the same seed gives the same coefficients to the byte.
+            attitude_scale: 0 to 2, how plainly the attitude shows.
+            expression_scale: 0 to 2, how far the face moves.
+            motion_scale: 0 to 2, how far the head moves.
+            layout: "listener" alone, or "side-by-side" with the speaker's video on the left.
+            transcript: what is said, as plain text; used with a language model only.
+            language_model: a BERT's name on the Hub, or its folder, that tells the driver what the words mean; where
+                there is no transcript, a recogniser from the Hub makes one. None leaves the words out.
+            size: pixels of the listener's longer side; None keeps the picture's own, up to 1920.
+            renderer: "mesh".
+            progress: called with stage, done and total; raise `Cancelled` in it to stop.
+
+        Returns:
+            A clip of `ceil(seconds * 25)` frames with the speaker's sound.
+
+        Raises:
+            InputError: if an input or option cannot be used. A speaker's video without a face is found out before
+                the first frame is drawn.
+        """
+        from pipeline.audio.notes import noting_no_speech
+        from pipeline.audio.reading import probe_audio, stream_audio
+        from pipeline.side_by_side import SideBySide
+        from pipeline.speaker import sound_of, watch_speaker, words_of
+        from pipeline.video import VideoReader
+
+        _check_choice("attitude", attitude, ATTITUDES)
+        _check_choice("layout", layout, LAYOUTS)
+        _check_range("seed", seed, 0, _MOST_SEED)
+        _check_range("attitude_scale", attitude_scale, 0, 2)
+        _check_range("expression_scale", expression_scale, 0, 2)
+        _check_range("motion_scale", motion_scale, 0, 2)
+        video = None if speaker_video is None else VideoReader(speaker_video)
+        if audio is None:
+            audio = sound_of(video)
+        frames = frame_count(max(1, round(probe_audio(audio).seconds * SAMPLE_RATE)))
+        if video is None and layout == "side-by-side":
+            raise InputError("There is no video of the speaker to show at the side; give one, or leave the layout.")
+        scene, draw = self._prepare(portrait, size, renderer, progress)
+        speaker = None if video is None else watch_speaker(video, frames, self.model, progress)
+        warnings = [*scene.warnings, *(speaker.warnings if speaker else ())]
+        words = words_of(audio, transcript, language_model, warnings)
+
+        def coefficients() -> Iterator[Coefficients]:
+            return self.listener(
+                noting_no_speech(stream_audio(audio), warnings),
+                scene.coefficients,
+                attitude=attitude,
+                seed=seed,
+                attitude_scale=attitude_scale,
+                expression_scale=expression_scale,
+                motion_scale=motion_scale,
+                identity=scene.identity,
+                speaker=speaker.coefficients if speaker else None,
+                words=words,
+            )
+
+        settings = {
+            "mode": "listen",
+            "attitude": attitude,
+            "seed": seed,
+            "attitude_scale": attitude_scale,
+            "expression_scale": expression_scale,
+            "motion_scale": motion_scale,
+            "layout": layout,
+            "language_model": language_model,
+            "size": list(scene.size),
+            "renderer": renderer,
+        }
+        beside = SideBySide(video, speaker.box, scene.size) if layout == "side-by-side" else None
+        size_shown = scene.size if beside is None else beside.size
+        return HeadClip(coefficients, draw.render, size_shown, audio, frames, settings, warnings, progress, beside)
 
     def reenact(
         self,
@@ -252,8 +342,7 @@ class ConversationalHeadPipeline(SharedWeights):
     ) -> tuple[Portrait, MeshRenderer]:
         from pipeline.renderers.mesh import MeshRenderer
 
-        if renderer not in RENDERERS:
-            raise InputError(f"There is no renderer {renderer!r}; choose one of: {', '.join(RENDERERS)}.")
+        _check_choice("renderer", renderer, RENDERERS)
         if progress is not None:
             progress("portrait", 0, 1)
         scene = portrait if isinstance(portrait, Portrait) else self.portrait(portrait, size)
@@ -271,40 +360,11 @@ class ConversationalHeadPipeline(SharedWeights):
         return self._local.tracker
 
 
-def _even(image: np.ndarray) -> np.ndarray:
-    """The picture without its last row or column where H.264, which wants even sides, would have to add one."""
-    height, width = (side - side % 2 if side > 1 else side for side in image.shape[:2])
-    return np.ascontiguousarray(image[:height, :width])
-
-
-def _at_size(image: np.ndarray, size: int | None) -> tuple[np.ndarray, tuple[str, ...]]:
-    """The picture with its longer side at `size`, its own size if that is None, and a note if it was reduced."""
-    import cv2
-
-    longer = max(image.shape[:2])
-    wanted = size or min(longer, LONGEST_SIDE)
-    if wanted == longer:
-        return image, ()
-    width, height = (max(2, 2 * round(side * wanted / longer / 2)) for side in image.shape[1::-1])
-    note = ()
-    if size is None:
-        note = (f"The picture was reduced from {image.shape[1]} x {image.shape[0]} to {width} x {height} pixels.",)
-    method = cv2.INTER_AREA if wanted < longer else cv2.INTER_CUBIC
-    return cv2.resize(image, (width, height), interpolation=method), note
-
-
-def _noting_silence(blocks: Iterator[np.ndarray], warnings: list[str]) -> Iterator[np.ndarray]:
-    """The blocks of a sound as they are, and a warning when it has ended and was silent throughout."""
-    from pipeline.audio.reading import is_silent
-
-    silent = True
-    for block in blocks:
-        silent = silent and is_silent(block)
-        yield block
-    if silent and _SILENT not in warnings:
-        warnings.append(_SILENT)
-
-
 def _check_range(name: str, value: float | None, low: float, high: float) -> None:
     if value is not None and not low <= value <= high:
         raise InputError(f"{name} must be between {low} and {high}, not {value}.")
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise InputError(f"There is no {name} {value!r}; choose one of: {', '.join(choices)}.")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,6 +19,9 @@ from pipeline.face.checks import several_faces
 from pipeline.face.follower import LOOK, FaceFollower, follow_face, no_face
 from pipeline.face.morphable import MorphableModel
 from pipeline.video import VideoReader
+
+if TYPE_CHECKING:
+    from pipeline.drivers.words import WordTrack
 
 _CHUNK = 250
 _ALIKE = 5  # frames by which picture and sound may differ in length without a word: codecs pad
@@ -48,6 +53,30 @@ def sound_of(video: VideoReader | None) -> Path:
     if not video.has_sound:
         raise InputError(f"{video.path.name} has no sound; give the speaker's sound beside it.")
     return video.path
+
+
+def words_of(
+    audio: str | os.PathLike[str], transcript: str | None, language_model: str | None, warnings: list[str]
+) -> WordTrack | None:
+    """What the speaker says, as vectors of meaning; None without a language model, which alone can give them.
+
+    Args:
+        audio: the speaker's sound; read whole.
+        transcript: what is said; without it a recogniser from the Hub is asked.
+        language_model: a BERT's name on the Hub, or its folder.
+        warnings: takes a sentence if a transcript is of no use.
+
+    Raises:
+        InputError: if models can't be had.
+    """
+    if language_model is None:
+        if transcript:
+            warnings.append("The transcript was not used; name a language model that tells what its words mean.")
+        return None
+    from pipeline.audio.reading import read_audio
+    from pipeline.drivers.words import RECOGNISER, word_track
+
+    return word_track(read_audio(audio), transcript, language_model, RECOGNISER)
 
 
 def watch_speaker(video: VideoReader, frames: int, model: MorphableModel, progress: Progress | None = None) -> Speaker:

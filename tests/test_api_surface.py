@@ -21,6 +21,22 @@ TALK = {
     "renderer": "mesh",
     "progress": None,
 }
+LISTEN = {
+    "portrait": ...,
+    "audio": None,
+    "attitude": "neutral",
+    "speaker_video": None,
+    "seed": 0,
+    "attitude_scale": 1.0,
+    "expression_scale": 1.0,
+    "motion_scale": 1.0,
+    "layout": "listener",
+    "transcript": None,
+    "language_model": None,
+    "size": None,
+    "renderer": "mesh",
+    "progress": None,
+}
 REENACT = {
     "portrait": ...,
     "video": ...,
@@ -55,11 +71,12 @@ def test_the_packages_names():
 def test_the_pipeline():
     kind = conversation.ConversationalHeadPipeline
     assert public(kind) == {
-        "driver", "from_pretrained", "model", "portrait", "reenact", "stream", "talk", "warm_up"
+        "driver", "from_pretrained", "listen", "listener", "model", "portrait", "reenact", "stream", "talk", "warm_up"
     }  # fmt: skip
     assert parameters(kind.from_pretrained) == {"source": None, "revision": None, "options": ...}
     assert parameters(kind.portrait) == {"image": ..., "size": None}
     assert parameters(kind.talk) == TALK
+    assert parameters(kind.listen) == LISTEN
     assert parameters(kind.reenact) == REENACT
     assert list(parameters(kind.stream)) == ["portrait", "audio", "options"]
 
@@ -84,18 +101,19 @@ def test_errors_are_value_errors_and_cancelling_is_none():
     assert not issubclass(errors.Cancelled, ValueError)
 
 
-@pytest.mark.parametrize("name", ["talk", "reenact", "portrait", "stream", "from_pretrained", "warm_up"])
+@pytest.mark.parametrize("name", ["talk", "listen", "reenact", "portrait", "stream", "from_pretrained", "warm_up"])
 def test_every_method_is_explained(name):
     method = getattr(conversation.ConversationalHeadPipeline, name)
     text = inspect.getdoc(method)
     assert len(text) > 40
-    wanted = {"talk": TALK, "reenact": REENACT}.get(name, {})
+    wanted = {"talk": TALK, "listen": LISTEN, "reenact": REENACT}.get(name, {})
     assert all(f"{parameter}:" in text for parameter in wanted)
 
 
-def test_options_of_the_command_line_are_those_of_python():
+@pytest.mark.parametrize(("mode", "wanted"), [("talk", TALK)])
+def test_options_of_the_command_line_are_those_of_python(mode, wanted):
     from pipeline.cli import _parser
 
-    made = vars(_parser().parse_args(["talk", "a", "b", "-o", "c.mp4"]))
-    for name in set(TALK) - {"progress"}:
-        assert name in made and (TALK[name] is ... or made[name] == TALK[name]), name
+    made = vars(_parser().parse_args([mode, "a", "b", "-o", "c.mp4"]))
+    for name in set(wanted) - {"progress", "audio"}:
+        assert name in made and (wanted[name] is ... or made[name] == wanted[name]), name
