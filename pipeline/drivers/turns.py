@@ -53,7 +53,7 @@ _DELAY = 8  # a gesture begins 0 to 7 frames after the phrase end is known
 _LOW_PITCH_WAIT = 18 - 3  # 0.7 s after the low region began, of which 3 frames were needed to see it
 _LOW_PITCH_SPEECH = 18
 _RAMP = 12
-_REST_AFTER = 20  # frames between head gestures
+_REST_AFTER = {True: 20, False: 12}  # frames between head gestures, and between faces
 _NOTICE = 6  # frames ahead of which a gesture that was given, not decided, shows in the ramp
 _CHANCES, _NORMALS, _BLOCK = 8, 3, 50
 _IDLE_SMILES = 1.5 / 60 / FPS  # of a friendly listener, a frame
@@ -204,6 +204,7 @@ class TurnTaker:
         self._low_at = -IDLE_FRAMES  # frame at which the last low-pitch region was seen
         self._invited: int | None = None  # frame at which such a region asks for an answer
         self._running: list[Backchannel] = []  # decided and not over
+        self._free = {True: 0, False: 0}  # frame from which a head gesture, and a face, may begin
 
     @property
     def running(self) -> tuple[Backchannel, ...]:
@@ -292,10 +293,8 @@ class TurnTaker:
         kind = _draw(odds, chance[3])
         first = self._frame + delay
         head = kind in HEAD_KINDS
-        for other in [*self._running, *plan.backchannels]:
-            pause = _REST_AFTER if head else FPS // 2
-            if (other.kind in HEAD_KINDS) == head and other.end + pause > first:
-                return
+        if first < self._free[head]:
+            return
         noise = np.clip(normal, -2, 2)
         median, spread = _SECONDS[kind]
         count = 1
@@ -305,7 +304,9 @@ class TurnTaker:
             count = 2 + int(chance[4] > 0.7)
         seconds = median * float(np.exp(spread * noise[0])) * count
         strength = float(np.exp(0.25 * noise[1]))
-        plan.backchannels.append(Backchannel(first, kind, strength, count, seconds, 1 if chance[5] < 0.5 else -1))
+        one = Backchannel(first, kind, strength, count, seconds, 1 if chance[5] < 0.5 else -1)
+        plan.backchannels.append(one)
+        self._free[head] = one.end + _REST_AFTER[head]
 
     def _describe(self, index: int, now: int, voice: bool, idle: bool, plan: TurnPlan) -> None:
         row = plan.rows[index]
