@@ -72,7 +72,9 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
     train = _command(commands, "train", _train, "learn one component from the corpus")
-    train.add_argument("component", choices=("morphable", "surroundings", "patches", "talking", "liveliness"))
+    train.add_argument(
+        "component", choices=("morphable", "surroundings", "patches", "talking", "liveliness", "attitude")
+    )
     train.add_argument("--corpus", default="../shared/corpus", help="folder of the corpus (default %(default)s)")
     train.add_argument("--output", help="folder to write (default: the component's in weights/)")
     train.add_argument("--cache", default="cache", help="folder for tracks and other steps (default %(default)s)")

@@ -1,0 +1,254 @@
+"""Train the attitude classifier that measures listeners: `python -m pipeline train attitude`.
+
+Labelled clips of the corpus become 54 figures each, less the face at rest; a softmax over four expressions is fitted
+with a ridge, twice: for faces whose rest is guessed, and for those whose rest is known. People and attitudes count
+alike. What is printed is told by speakers held out: each clip is judged by a classifier that saw no clip of that
+person. Nothing of this is used to train a driver.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.attitudes import ATTITUDES
+from pipeline.errors import InputError
+from pipeline.evaluation.attitude import (
+    GROUPS,
+    AttitudeClassifier,
+    Softmax,
+    bones,
+    clip_figures,
+    means,
+    measures,
+)
+from pipeline.face.morphable import MorphableModel
+from pipeline.training import attitude_labels
+from pipeline.training.corpus import TrackedClip, tracked_clips
+
+BONE_AXES = 4  # chosen by cross-validation, as are the penalties and the share
+_REST_PENALTY = 10.0
+_GUESSED_PENALTY, _KNOWN_PENALTY = 30.0, 3.0
+_UNKNOWN_SHARE = 0.3  # how much examples whose rest is guessed count beside those whose rest is known
+_FOLDS = 12
+_STEP = 3  # frames: neighbours are alike
+
+
+@dataclass(frozen=True)
+class Example:
+    """A labelled clip, or part of one: measures (T, M + 1), bones (81,), its group (index) and person."""
+
+    name: str
+    person: str
+    group: int
+    measured: np.ndarray
+    shape: np.ndarray
+
+    @property
+    def attitude(self) -> int:
+        """Index in `ATTITUDES`."""
+        return ATTITUDES.index(list(GROUPS.values())[self.group])
+
+
+@dataclass(frozen=True)
+class Faces:
+    """Any clips, labelled or not: measures, bones, people and whether they talk; from these, rests are learned."""
+
+    measured: list[np.ndarray]
+    shapes: np.ndarray
+    people: list[str]
+    talking: list[bool]
+
+    @staticmethod
+    def of(clips: list[TrackedClip], model: MorphableModel) -> Faces:
+        """Those of clips."""
+        vertices = [_vertices(clip, model) for clip in clips]
+        return Faces(
+            [measures(points) for points in vertices],
+            np.stack([bones(points) for points in vertices]),
+            [clip.file.speaker for clip in clips],
+            [clip.file.kind == "talk" for clip in clips],
+        )
+
+
+def read_examples(clips: list[TrackedClip], labels: dict[str, list[str]], model: MorphableModel) -> list[Example]:
+    """The labelled parts of clips.
+
+    Raises:
+        InputError: if a clip that is labelled is not there.
+    """
+    known = {clip.file.name: clip for clip in clips}
+    examples = []
+    for group, names in labels.items():
+        for name in names:
+            file, _, part = name.partition(":")
+            if file not in known:
+                raise InputError(f"The corpus lacks the labelled clip {file}; use the whole corpus.")
+            clip = known[file]
+            first, end = (int(n) for n in part.split("-")) if part else (0, len(clip.found))
+            vertices = _vertices(clip, model, slice(first, end))
+            examples.append(
+                Example(name, clip.file.speaker, list(GROUPS).index(group), measures(vertices), bones(vertices))
+            )
+    return examples
+
+
+def fit_attitude(examples: list[Example], faces: Faces) -> AttitudeClassifier:
+    """Fit the classifier to labelled examples and, for the rests, any faces.
+
+    Few people were seen with a neutral and another face, so what is known of a face against its own rest is
+    stretched by examples whose rest is guessed.
+    """
+    slope = _slope(faces)
+    bone_mean, bone_axes, rest = _fit_rest(faces, slope)
+    groups = np.array([example.group for example in examples])
+    unfitted = Softmax(np.zeros(1), np.ones(1), np.zeros((2, len(GROUPS))))
+    classifier = AttitudeClassifier(slope, bone_mean, bone_axes, rest, unfitted, unfitted)
+    guessed, known = features(classifier, examples)
+    weights = _weights(examples)
+    has = np.flatnonzero(np.isfinite(known[:, 0]))
+    centred = means(guessed) - means(guessed)[groups == list(GROUPS).index("neutral")].mean(0)
+    together = np.concatenate([known[has], centred])
+    shares = np.concatenate([_weights([examples[row] for row in has]), _UNKNOWN_SHARE * weights])
+    shares *= len(together) / max(shares.sum(), 1e-9)
+    return replace(
+        classifier,
+        guessed=_softmax(guessed, groups, weights, _GUESSED_PENALTY),
+        known=_softmax(together, np.concatenate([groups[has], groups]), shares, _KNOWN_PENALTY),
+    )
+
+
+def features(classifier: AttitudeClassifier, examples: list[Example]) -> tuple[np.ndarray, np.ndarray]:
+    """What the two parts of the classifier look at: (N, 3 M) with the rest guessed, and (N, M) with the rest known
+    from the same person's other neutral examples, NaN where there is none."""
+    figures = np.stack([clip_figures(example.measured, classifier.slope) for example in examples])
+    rests = np.stack([classifier.rest_of(example.shape) for example in examples])
+    known = np.full_like(means(figures), np.nan)
+    for index, example in enumerate(examples):
+        others = [
+            j for j, other in enumerate(examples)
+            if j != index and other.person == example.person and ATTITUDES[other.attitude] == "neutral"
+        ]  # fmt: skip
+        if others:
+            known[index] = means(figures[index] - figures[others].mean(0))
+    return figures - rests, known
+
+
+def judge(classifier: AttitudeClassifier, examples: list[Example]) -> tuple[np.ndarray, np.ndarray]:
+    """Attitudes (N,) that the classifier sees with the rest guessed, and with the person's own rest (-1: unknown)."""
+    guessed, known = features(classifier, examples)
+    has = np.isfinite(known[:, 0])
+    seen = np.full(len(examples), -1)
+    seen[has] = classifier.known(known[has]).argmax(-1)
+    return classifier.guessed(guessed).argmax(-1), seen
+
+
+def cross_validate(examples: list[Example], faces: Faces) -> tuple[np.ndarray, np.ndarray]:
+    """`judge` of each example by a classifier that saw no example of that person."""
+    people = sorted({example.person for example in examples})
+    fold = np.array([people.index(example.person) % _FOLDS for example in examples])
+    guessed, own = np.empty(len(examples), int), np.empty(len(examples), int)
+    for number in sorted(set(fold)):
+        held = np.flatnonzero(fold == number)
+        classifier = fit_attitude([examples[index] for index in np.flatnonzero(fold != number)], faces)
+        guessed[held], own[held] = judge(classifier, [examples[index] for index in held])
+    return guessed, own
+
+
+def report(name: str, examples: list[Example], seen: np.ndarray) -> str:
+    """A line: how many are right, and of each attitude how many were seen as which."""
+    truth = np.array([example.attitude for example in examples])
+    known = seen >= 0
+    parts = [
+        f"{attitude} {np.bincount(seen[known & (truth == index)], minlength=len(ATTITUDES)).tolist()}"
+        for index, attitude in enumerate(ATTITUDES)
+    ]
+    if not known.any():
+        return f"{name}: none"
+    return f"{name}: {100 * np.mean(seen[known] == truth[known]):.1f} % of {known.sum()} right; {', '.join(parts)}"
+
+
+def main(corpus: Path, output: Path, cache: Path, **_: object) -> None:
+    """Cross-validate, fit on `split=train`, measure on `split=val`, and write (`python -m pipeline train`)."""
+    from pipeline.hub import EMBEDDED
+
+    model = MorphableModel.load(EMBEDDED / "face")
+    kinds = ("talk", "silent", "listen")
+    train = tracked_clips(corpus, kinds, "train", cache, model, print)
+    examples, faces = read_examples(train, attitude_labels.TRAIN, model), Faces.of(train, model)
+    guessed, own = cross_validate(examples, faces)
+    print(f"seen as {', '.join(ATTITUDES)}:")
+    print(report("train, speakers held out, rest from the bones", examples, guessed))
+    print(report("train, speakers held out, the person's own rest", examples, own))
+    classifier = fit_attitude(examples, faces)
+    classifier.save(output)
+    classifier = AttitudeClassifier.load(output)
+    measured = read_examples(tracked_clips(corpus, kinds, "val", cache, model, print), attitude_labels.VAL, model)
+    print(report("val, rest from the bones", measured, judge(classifier, measured)[0]))
+
+
+def _vertices(clip: TrackedClip, model: MorphableModel, part: slice = slice(None)) -> np.ndarray:
+    expression = clip.coefficients.expression[part][clip.found[part]][::_STEP]
+    return model.shape(clip.identity.astype(np.float64), expression.astype(np.float64))
+
+
+def _slope(faces: Faces) -> np.ndarray:
+    """Of each measure on the lips' opening, within talking clips: least squares over all of them."""
+    talking = [
+        measured - measured.mean(0) for measured, talks in zip(faces.measured, faces.talking, strict=True) if talks
+    ]
+    together = np.concatenate(talking)
+    return together[:, :-1].T @ together[:, -1] / np.square(together[:, -1]).sum()
+
+
+def _fit_rest(faces: Faces, slope: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Principal axes of the bones, and a ridge regression from them to the figures; people count alike."""
+    clips = Counter(faces.people)
+    weights = np.array([1 / clips[person] for person in faces.people])
+    mean = faces.shapes.mean(0)
+    centred = (faces.shapes - mean) * np.sqrt(weights / weights.mean())[:, None]
+    _, singular, axes = np.linalg.svd(centred, full_matrices=False)
+    project = axes[:BONE_AXES].T / (singular[:BONE_AXES] / np.sqrt(len(centred)))
+    numbers = np.concatenate([(faces.shapes - mean) @ project, np.ones((len(centred), 1))], 1)
+    figures = np.stack([clip_figures(measured, slope) for measured in faces.measured])
+    penalty = _REST_PENALTY * np.diag([*np.ones(BONE_AXES), 1e-9])
+    weighted = numbers * weights[:, None]
+    return mean, project, np.linalg.solve(weighted.T @ numbers + penalty, weighted.T @ figures)
+
+
+def _weights(examples: list[Example]) -> np.ndarray:
+    """Attitudes count alike; within one, a person with n examples counts as √n."""
+    weights = np.empty(len(examples))
+    for attitude in range(len(ATTITUDES)):
+        chosen = [index for index, example in enumerate(examples) if example.attitude == attitude]
+        count = Counter(examples[index].person for index in chosen)
+        share = np.array([count[examples[index].person] ** -0.5 for index in chosen])
+        weights[chosen] = share / max(share.sum(), 1e-9)
+    return weights * len(examples)
+
+
+def _softmax(x: np.ndarray, groups: np.ndarray, weights: np.ndarray, penalty: float, steps: int = 12) -> Softmax:
+    """A multinomial logistic regression of features (N, F) with a ridge, by Newton's method."""
+    mean = np.average(x, 0, weights)
+    scale = np.sqrt(np.average(np.square(x - mean), 0, weights))
+    rows = np.concatenate([(x - mean) / scale, np.ones((len(x), 1))], 1)
+    width, count = rows.shape[1], len(GROUPS)
+    ridge = np.diag([*np.full(width - 1, penalty), 1e-6])
+    wanted = np.eye(count)[groups]
+    solved = np.zeros((width, count))
+    for _ in range(steps):
+        logits = rows @ solved
+        shares = np.exp(logits - logits.max(1, keepdims=True))
+        shares /= shares.sum(1, keepdims=True)
+        gradient = rows.T @ (weights[:, None] * (shares - wanted)) + ridge @ solved
+        hessian = np.zeros((count, width, count, width))
+        for a in range(count):
+            for b in range(count):
+                bend = weights * shares[:, a] * ((a == b) - shares[:, b])
+                hessian[a, :, b] = (rows * bend[:, None]).T @ rows + (a == b) * ridge
+        flat = hessian.reshape(count * width, -1) + 1e-8 * np.eye(count * width)
+        solved -= np.linalg.solve(flat, gradient.T.ravel()).reshape(count, width).T
+    return Softmax(mean, scale, solved)
