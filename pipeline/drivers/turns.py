@@ -77,7 +77,7 @@ class Manner:
 
 
 MANNERS = {
-    "positive": Manner(0.78, 0.60, 0.22, {"nod": 0.50, "nods": 0.44, "tilt": 0.06}, {"smile": 0.78, "brow": 0.22}),
+    "positive": Manner(0.78, 0.75, 0.22, {"nod": 0.50, "nods": 0.44, "tilt": 0.06}, {"smile": 0.78, "brow": 0.22}),
     "neutral": Manner(0.55, 0.16, 0.14, {"nod": 0.66, "nods": 0.24, "tilt": 0.10}, {"smile": 0.30, "brow": 0.70}),
     "negative": Manner(0.44, 0.50, 0.07, {"nod": 0.22, "shake": 0.44, "tilt": 0.34}, {"brow": 1.0}),
 }

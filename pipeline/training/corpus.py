@@ -102,13 +102,22 @@ def tracked_clips(
     Raises:
         InputError: if there is no corpus.
     """
+    kinds = set(kinds)
+    files = [file for file in read_manifest(corpus) if file.kind in kinds and split in (None, file.split)]
+    return tracked_files(files, cache, model, log)
+
+
+def tracked_files(
+    files: Iterable[CorpusFile],
+    cache: str | Path,
+    model: MorphableModel | None = None,
+    log: Callable[[str], None] = lambda line: None,
+) -> list[TrackedClip]:
+    """Given clips with their coefficients, as `tracked_clips` has them; those without any face are left out."""
     cache = Path(cache)
     cache.mkdir(parents=True, exist_ok=True)
-    kinds = set(kinds)
     clips = []
-    for file in read_manifest(corpus):
-        if file.kind not in kinds or split not in (None, file.split):
-            continue
+    for file in files:
         kept = cache / f"{file.name}.npz"
         if not kept.exists():
             log(f"tracking {file.name}")

@@ -3,8 +3,8 @@
     lessons = make_lessons("../shared/corpus", "cache", seed=0)       # composed once, then read from the cache
 
 A composed lesson is heard by three listeners, one of each attitude, so that nothing in a sound tells the attitude.
-`python -m pipeline.training.listening_lessons CORPUS CACHE` composes them and prints their figures beside those of the
-real listeners; `read_vico` reads data in ViCo's layout in the same form.
+`python -m pipeline.training.listening_figures CORPUS CACHE` composes them and prints their figures beside those of the
+real listeners; `pipeline.training.vico.read_vico` reads data in ViCo's layout in the same form.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from pipeline.clock import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, frame_count
 from pipeline.coefficients import Coefficients
 from pipeline.drivers import turns
 from pipeline.drivers.level import normalised
-from pipeline.drivers.listener_motion import ListenerMotion
 from pipeline.drivers.mouth import Mouth
 from pipeline.drivers.turns import Backchannel, TurnPlan
 from pipeline.face.morphable import MorphableModel
@@ -98,7 +97,7 @@ def make_lessons(
     if kept.exists():
         return load_lessons(kept)
     tracks = Path(cache) / "coefficients"
-    model = _embedded_model()
+    model = embedded_model()
     clips = tracked_clips(corpus, ["silent", "listen", "talk"], "train", tracks, model, log)
     motion = fit_listener_motion(clips, model, lambda line: None)
     lessons = real_lessons(clips, model)
@@ -284,9 +283,10 @@ def _room(seconds: float, rng: np.random.Generator, level: float | None = None) 
     count = int(np.ceil(seconds * SAMPLE_RATE))
     if level is None:
         level = rng.uniform(-75, -35) if rng.random() < 0.7 else -np.inf
-    spectrum = np.fft.rfft(rng.standard_normal(count))
+    whole = -(-count // SAMPLE_RATE) * SAMPLE_RATE  # a length without large prime factors is transformed quickly
+    spectrum = np.fft.rfft(rng.standard_normal(whole))
     spectrum /= np.maximum(np.arange(len(spectrum)), 1) ** rng.uniform(0, 0.7)
-    noise = np.fft.irfft(spectrum, count)
+    noise = np.fft.irfft(spectrum, whole)[:count]
     return (noise / np.sqrt((noise**2).mean()) * 10 ** (level / 20)).astype(np.float32)
 
 
@@ -379,14 +379,8 @@ def _since(ends: list[int], frames: int) -> np.ndarray:
     return since
 
 
-def _embedded_model() -> MorphableModel:
+def embedded_model() -> MorphableModel:
+    """The morphable model that comes with the project."""
     from pipeline.hub import EMBEDDED
 
     return MorphableModel.load(EMBEDDED / "face")
-
-
-def load_motion() -> ListenerMotion:
-    """The embedded shapes of gestures."""
-    from pipeline.hub import EMBEDDED
-
-    return ListenerMotion.load(EMBEDDED / "listening" / "motion")
