@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from pipeline.drivers.words import WordTrack
 
 WINDOW_FRAMES = 18 * FPS
-_CONTEXT = 3 * FPS  # frames on both sides of a window that are worked on with it
+_CONTEXT = 76  # frames on both sides of a window that are worked on with it: 3 s, in whole pairs
 _FADE = 12  # frames in which a window's motion gives way to the next one's
 _BLOCK = 10 * FPS * SAMPLES_PER_FRAME
 CAUSAL = "causal"

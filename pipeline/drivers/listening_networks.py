@@ -1,9 +1,10 @@
 """The listening driver's network: Chang 2023 §4.4, and a generative head in place of its last layer.
 
 The trunk fuses what is heard with what is seen of the speaker (eq. 4), adds the turn of talk, the listener's own
-coefficients and the attitude, and decodes them by six layers of GRU (eq. 5). A linear head on it is Chang's
-regression. Regression knows one answer and so gives the mean of all; the second head is a velocity field after
-flow matching (Lipman 2023) that turns noise into one of the answers, conditioned on the trunk.
+coefficients and the attitude, and decodes them by six layers of GRU (eq. 5). They step through pairs of frames, 12.5
+a second: they carry what lasts, while what is heard and decided in a frame takes the way around them. A linear head
+on the trunk is Chang's regression. Regression knows one answer and so gives the mean of all; the second head is a
+velocity field after flow matching (Lipman 2023) that turns noise into one of the answers, conditioned on the trunk.
 
 In the causal variant the GRU runs forwards only and convolutions look back only; then both can go on from a memory.
 """
@@ -118,6 +119,7 @@ class _Trunk(nn.Module):
         self.gru = nn.GRU(
             width, hidden, config.layers, batch_first=True, bidirectional=not config.causal, dropout=between
         )
+        self.causal = config.causal
         self.size = hidden if config.causal else 2 * hidden
         # A way around the six layers: what the turn of talk says at once need not be learned through them.
         self.around = nn.Linear(width, self.size)
@@ -126,11 +128,32 @@ class _Trunk(nn.Module):
         x = self.fusion(conditions) + self.turns_in(conditions.turns)
         own = self.own_in(scaled(conditions.own)) + self.attitude_in(conditions.attitude)
         x = self.dropout(F.silu(self.norm(x + own[:, None])))
-        if memory is None:
-            decoded, _ = self.gru(x)
-        else:
-            decoded, memory[self] = self.gru(x, memory.get(self))
+        decoded = self._decoded(x) if memory is None else self._next(x, memory)
         return decoded + self.around(x)
+
+    def _decoded(self, x: Tensor) -> Tensor:
+        """(B, T, size) of the GRU, which takes two frames as one."""
+        frames = x.shape[1]
+        decoded, _ = self.gru(_pairs(F.pad(x, (0, 0, 0, frames % 2))))
+        decoded = decoded.repeat_interleave(2, 1)
+        if self.causal:  # a pair is known with its second frame, and holds for the next one too
+            decoded = F.pad(decoded, (0, 0, 1, 0))
+        return decoded[:, :frames]
+
+    def _next(self, x: Tensor, memory: Memory) -> Tensor:
+        """The same for one frame more, (B, 1, size)."""
+        first = memory.pop((self, "first"), None)
+        if first is None:
+            memory[self, "first"] = x
+        else:
+            decoded, memory[self, "state"] = self.gru(_pairs(torch.cat([first, x], 1)), memory.get((self, "state")))
+            memory[self, "decoded"] = decoded
+        return memory.get((self, "decoded"), x.new_zeros(len(x), 1, self.size))
+
+
+def _pairs(x: Tensor) -> Tensor:
+    """(B, 2 T, C) → (B, T, C) means."""
+    return x.unflatten(1, (-1, 2)).mean(2)
 
 
 class _CrossModalFusion(nn.Module):

@@ -27,7 +27,7 @@ from pipeline.face.morphable import MorphableModel
 from pipeline.hub import EMBEDDED
 from pipeline.training.listening_lessons import ListeningLesson, make_lessons
 
-CLIP_FRAMES = 150
+CLIP_FRAMES = 100
 _WARM_STEPS = 30
 _MOTION_LIMIT = 5.0  # units beyond which a lesson's motion is a tracker's slip
 _OWN_NOISE = np.repeat((0.3, 0.05), (OWN_DIM - POSE_DIM, POSE_DIM)).astype(np.float32)
@@ -49,7 +49,7 @@ class Recipe:
     """
 
     config: ListenerConfig = field(default_factory=ListenerConfig)
-    batch: int = 16
+    batch: int = 24
     draws: int = 2
     learning_rate: float = 3e-3
     last_rate: float = 5e-5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,14 @@ from pipeline.clock import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, frame_count
 from pipeline.coefficients import Coefficients
 from pipeline.drivers import listening
 from pipeline.drivers.audio_encoder import AudioEncoder, EncoderConfig
+from pipeline.drivers.listener import LiveMemory
 from pipeline.drivers.listening import ListeningDriver
 from pipeline.drivers.listening_flow import FrameNoise, generate, guides
 from pipeline.drivers.listening_live import DELAY_FRAMES
-from pipeline.drivers.listening_networks import ListenerConfig, ListenerNet
+from pipeline.drivers.listening_networks import SPEAKER_DIM, Conditions, ListenerConfig, ListenerNet
 from pipeline.drivers.liveliness import Liveliness
 from pipeline.drivers.motion_space import MotionSpace, shutting
+from pipeline.drivers.turns import TURN_DIM
 from pipeline.errors import WeightsError
 from pipeline.face.measures import lip_opening
 from pipeline.face.morphable import MorphableModel
@@ -224,3 +227,30 @@ def test_live_and_from_a_file_the_causal_network_moves_alike(tiny, speech):
 def test_frames_of_another_length_are_refused(tiny):
     with pytest.raises(ValueError, match="640"):
         tiny.live(portrait()).step(np.zeros(100, np.float32))
+
+
+def test_frame_by_frame_the_causal_network_hears_what_it_hears_of_the_whole(tiny):
+    net, frames = tiny.causal._shared.net, 31
+    torch.manual_seed(2)
+    whole = Conditions(
+        sound=torch.randn(1, frames, 128),
+        turns=torch.randn(1, frames, TURN_DIM),
+        speaker=torch.zeros(1, frames, SPEAKER_DIM),
+        seen=torch.zeros(1, frames, 1),
+        own=torch.zeros(1, SPEAKER_DIM),
+        attitude=torch.tensor([0]),
+    )
+    noise = torch.randn(1, frames, tiny._shared.space.size)
+    memory = LiveMemory.empty(2)
+    with torch.inference_mode():
+        heard = net.hear(whole)
+        motion = generate(net, heard, noise, whole.attitude, memories=(None, None))
+        for t in range(frames):
+            at = slice(t, t + 1)
+            told = replace(
+                whole, **{name: getattr(whole, name)[:, at] for name in ("sound", "turns", "speaker", "seen")}
+            )
+            now = net.hear(told, memory.trunk)
+            assert torch.allclose(now, heard[:, at], atol=1e-5)
+            moved = generate(net, now, noise[:, at], whole.attitude, memories=memory.steps)
+            assert torch.allclose(moved, motion[at], atol=1e-5)
