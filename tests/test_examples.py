@@ -13,8 +13,11 @@ import pytest
 from pipeline.audio.reading import probe_audio, read_audio
 from pipeline.audio.voice import voice_activity
 from pipeline.clock import FPS
+from pipeline.face.follower import find_face
 from pipeline.face.image import read_image
 from pipeline.face.tracker import Face, FaceTracker
+from pipeline.provenance import read_mark
+from pipeline.video import VideoReader
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 sys.path.append(str(EXAMPLES))
@@ -25,6 +28,7 @@ from sdf_render import project  # noqa: E402
 
 PORTRAITS = sorted(path for path in (EXAMPLES / "portraits").iterdir())
 SPEECH = sorted(path for path in (EXAMPLES / "speech").iterdir())
+DRIVING = sorted(path for path in (EXAMPLES / "driving").iterdir())
 DRAWN = {sitter.file: sitter for sitter in CAST}
 
 
@@ -39,7 +43,7 @@ def test_every_example_has_a_source_and_every_source_an_example() -> None:
     rows = [
         line.split("|")[1].strip() for line in (EXAMPLES / "SOURCES.md").read_text().splitlines() if line[:1] == "|"
     ]
-    shipped = {path.relative_to(EXAMPLES).as_posix() for path in [*PORTRAITS, *SPEECH]}
+    shipped = {path.relative_to(EXAMPLES).as_posix() for path in [*PORTRAITS, *SPEECH, *DRIVING]}
     assert set(rows) - {"file", "---"} == shipped
 
 
@@ -100,6 +104,16 @@ def test_each_recording_is_a_few_seconds_of_clear_speech(path: Path) -> None:
     speaking = voice_activity(samples) > 0.5
     assert speaking.mean() > 0.4
     assert not speaking[:3].any() and not speaking[-3:].any()
+
+
+@pytest.mark.parametrize("path", DRIVING, ids=lambda path: path.stem)
+def test_each_video_shows_one_face_that_is_heard(path: Path) -> None:
+    video = VideoReader(path)
+    assert 3 * FPS <= video.frames <= 8 * FPS and video.has_sound
+    face, others = find_face(video)
+    assert face.height > 100 and others == 0
+    assert (voice_activity(read_audio(path)) > 0.5).mean() > 0.4
+    assert read_mark(path) is not None
 
 
 def test_the_recording_with_pauses_has_two_of_about_a_second() -> None:
