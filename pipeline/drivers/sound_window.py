@@ -1,0 +1,29 @@
+"""Sound vectors for renderers that hear: what sounds now, and which lip shapes are heard around it.
+
+After Doukas 2021 §3.2, with what is at hand here: ViCo's 45 features stand for the paper's 84 low-level ones, and our
+phone recogniser's lip shapes for DeepSpeech's characters, both over the same window of 2 L = 8 frames.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pipeline.audio.features import FEATURE_DIM
+from pipeline.drivers.hearing import BLOCKS
+from pipeline.drivers.phonetics import HIDDEN_DIM, STEPS_PER_FRAME, VISEMES
+
+HALF_WINDOW = 4
+_SHAPES = STEPS_PER_FRAME * len(VISEMES)
+SOUND_VECTOR_DIM = FEATURE_DIM + 2 * HALF_WINDOW * _SHAPES
+
+
+def sound_vectors(rows: np.ndarray) -> np.ndarray:
+    """(T, `SOUND_VECTOR_DIM`) float32 from rows (T, SOUND_DIM) of `pipeline.drivers.hearing.hear`.
+
+    Row t holds frame t's features and the lip shapes heard in frames t - 4 to t + 3; beyond the ends, those at them.
+    """
+    steps = rows[:, BLOCKS["phonetic"]].reshape(len(rows), STEPS_PER_FRAME, HIDDEN_DIM + len(VISEMES))
+    shapes = steps[..., HIDDEN_DIM:].reshape(len(rows), _SHAPES)
+    index = np.arange(len(rows))[:, None] + np.arange(-HALF_WINDOW, HALF_WINDOW)
+    around = shapes[np.clip(index, 0, max(len(rows) - 1, 0))].reshape(len(rows), -1)
+    return np.concatenate([rows[:, BLOCKS["vico"]], around], 1).astype(np.float32)

@@ -1,0 +1,129 @@
+"""HeadGAN as a renderer: portrait and coefficients (and sound, if any) to frames (Doukas 2021).
+
+No weights are embedded: `python -m pipeline.training.headgan` makes some. The networks stand in `headgan_networks`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pipeline.coefficients import Coefficients
+from pipeline.errors import WeightsError
+from pipeline.face.portrait import Portrait
+from pipeline.hub import Weights
+from pipeline.hub_share import HubComponent
+from pipeline.renderers.headgan_networks import HeadGANConfig, HeadGANNetwork
+from pipeline.renderers.neural import FaceImages, HeadWindow, Runtime, batches, to_pictures, to_tensor
+
+
+class HeadGAN(HeadGANNetwork, HubComponent):
+    """The generator as a component that is saved, loaded and pushed."""
+
+    component = "headgan"
+
+    def save(self, folder: str | Path) -> None:
+        """Write `model.safetensors` (half precision) and `config.json`."""
+        from safetensors.torch import save_file
+
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        state = {name: value.detach().half().cpu().contiguous() for name, value in self.state_dict().items()}
+        save_file(state, str(folder / "model.safetensors"))
+        config = {"_class_name": "HeadGAN", **asdict(self.config)}
+        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+    @staticmethod
+    def load(folder: str | Path) -> HeadGAN:
+        """Read what `save` wrote, ready to use.
+
+        Raises:
+            WeightsError: if files are missing or damaged.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        folder = Path(folder)
+        try:
+            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            config.pop("_class_name")
+            network = HeadGAN(HeadGANConfig(**config))
+            state = load_file(str(folder / "model.safetensors"))
+            network.load_state_dict({name: value.float() for name, value in state.items()})
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise WeightsError(f"HeadGAN's weights in {folder} cannot be read; install the weights again.") from error
+        return network.eval().requires_grad_(False)
+
+
+class HeadGANRenderer:
+    """Draws one portrait. Frames depend on those before them: use one renderer for one clip, from its start.
+
+    Args:
+        portrait: what to draw.
+        network: the trained generator.
+        runtime: where it runs.
+    """
+
+    def __init__(self, portrait: Portrait, network: HeadGAN, runtime: Runtime | None = None) -> None:
+        self.portrait = portrait
+        self.runtime = runtime or Runtime.best()
+        self.window = HeadWindow.of(portrait, network.config.size)
+        self.faces = FaceImages(portrait, self.window)
+        self._network = network.to(self.runtime.device)
+        device = self.runtime.device
+        self._reference = to_tensor(self.window.cut(portrait.image))[None].to(device)
+        self._reference_face = torch.from_numpy(self.faces(portrait.coefficients)).to(device)
+        self._past: np.ndarray | None = None
+        pixels = network.config.size**2
+        self._batch = self.runtime.batch(40 * network.config.width * pixels)
+
+    @staticmethod
+    def load(weights: Weights, portrait: Portrait) -> HeadGANRenderer:
+        """A renderer for `portrait` with the component `headgan` of `weights`.
+
+        Raises:
+            WeightsError: if there is none or it cannot be read.
+        """
+        return HeadGANRenderer(portrait, HeadGAN.load(weights.component("headgan")))
+
+    def render(self, coefficients: Coefficients, sound: np.ndarray | None = None) -> Iterator[np.ndarray]:
+        """Frames (H, W, 3) uint8 RGB of T frames' coefficients.
+
+        Args:
+            coefficients: of T frames that follow those of the last call.
+            sound: (T, sound_dim) sound vectors, see `pipeline.drivers.sound_window`; the mouth is clearer with them.
+
+        Raises:
+            ValueError: if `sound` has another number of rows.
+        """
+        if sound is not None and len(sound) != len(coefficients):
+            raise ValueError(f"There are {len(sound)} rows of sound for {len(coefficients)} frames.")
+        for part in batches(len(coefficients), self._batch):
+            volume = self._volume(self.faces(coefficients[part]))
+            heard = None if sound is None else torch.from_numpy(np.asarray(sound[part], np.float32))
+            for patch in to_pictures(self._generate(volume, heard)):
+                frame = self.portrait.image.copy()
+                self.window.paste(patch, frame)
+                yield frame
+
+    def _volume(self, faces: np.ndarray) -> np.ndarray:
+        """Faces (T, 3, S, S) with those of past frames before them: (T, 3 (past + 1), S, S)."""
+        past = self._network.config.past
+        if self._past is None:  # before the first frame the face stood still
+            self._past = np.repeat(faces[:1], past, 0)
+        line = np.concatenate([self._past, faces])
+        self._past = line[len(line) - past :]
+        return np.concatenate([line[i : i + len(faces)] for i in range(past + 1)], 1)
+
+    def _generate(self, volume: np.ndarray, sound: torch.Tensor | None) -> torch.Tensor:
+        device, count = self.runtime.device, len(volume)
+        faces = torch.from_numpy(volume).to(device)
+        heard = None if sound is None else sound.to(device)
+        reference = self._reference.expand(count, -1, -1, -1)
+        face = self._reference_face.expand(count, -1, -1, -1)
+        return self.runtime.run(lambda: self._network(faces, reference, face, heard).image)

@@ -1,0 +1,138 @@
+"""What neural renderers learn from: clips of the corpus cut to a window around the head, with coefficients and sound.
+
+Each clip is tracked, fitted and cut once and kept as one file in a cache outside the repository. Lessons are
+self-reenactment: reference and frame are of the same clip (Doukas 2021 §4.1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pipeline.coefficients import Coefficients
+from pipeline.face import topology
+from pipeline.face.morphable import MorphableModel
+from pipeline.renderers.neural import FaceImages, HeadWindow
+from pipeline.training.corpus import CorpusFile
+from pipeline.training.footage import Footage, read_footage
+from pipeline.video import VideoReader
+
+if TYPE_CHECKING:
+    from pipeline.drivers.phonetics import PhoneNet
+
+_LONGEST = 250  # frames of a clip
+_ARRAYS = ("frames", "faces", "mouth", "expression", "pose", "crop", "sound")
+
+
+@dataclass(frozen=True)
+class RendererLesson:
+    """T consecutive frames of one clip.
+
+    Attributes:
+        name: of the clip.
+        frames: (T, S, S, 3) uint8.
+        faces: (T, 3, S, S) uint8, the drawn faces of `FaceImages`, 255 for 1.
+        mouth: (T, 2) float32, the middle of the lips in pixels.
+        coefficients: of T frames, of one identity and crop.
+        sound: (T, D) sound vectors; no row where there is no sound.
+    """
+
+    name: str
+    frames: np.ndarray
+    faces: np.ndarray
+    mouth: np.ndarray
+    coefficients: Coefficients
+    sound: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def save(self, path: Path) -> None:
+        """Write one .npz."""
+        own = {name: getattr(self, name) for name in ("frames", "faces", "mouth", "sound")}
+        rows = {name: getattr(self.coefficients, name) for name in ("expression", "pose", "crop")}
+        np.savez(path, **own, **rows)
+
+    @staticmethod
+    def load(path: Path) -> RendererLesson:
+        """Read what `save` wrote."""
+        with np.load(path) as arrays:
+            frames, faces, mouth, expression, pose, crop, sound = (arrays[name] for name in _ARRAYS)
+        return RendererLesson(path.stem, frames, faces, mouth, Coefficients(expression, pose, crop), sound)
+
+
+def prepare(
+    files: list[CorpusFile],
+    model: MorphableModel,
+    cache: Path,
+    size: int,
+    hear: Callable[[CorpusFile, int], np.ndarray],
+    longest: int = _LONGEST,
+    log: Callable[[str], None] = print,
+) -> Iterator[RendererLesson]:
+    """Lessons of some clips, from the cache or made and kept there; clips without faces are left out.
+
+    Args:
+        files: clips of the corpus.
+        model: fits the faces.
+        cache: a folder, outside the repository.
+        size: S.
+        hear: the sound vectors of a clip's first so many frames; none where it has no sound.
+        longest: frames of a clip that are used.
+        log: told of each clip that is made.
+    """
+    folder = cache / f"renderers_{size}"
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in files:
+        kept = folder / f"{file.name}.npz"
+        if not kept.exists():
+            for _, footage in read_footage([file], longest):
+                log(f"preparing {file.name}")
+                sound = hear(file, len(footage.frames))
+                if len(footage.frames) < min(longest, VideoReader(file.path).frames):  # where one is missing is unknown
+                    sound = sound[:0]
+                lesson(file.name, footage, model, size, sound).save(kept)
+        if kept.exists():
+            yield RendererLesson.load(kept)
+
+
+def lesson(name: str, footage: Footage, model: MorphableModel, size: int, sound: np.ndarray) -> RendererLesson:
+    """A lesson of tracked footage."""
+    portrait = footage.portrait(0, model)
+    fitted = footage.fit(portrait, np.arange(len(footage.frames)))
+    window = HeadWindow.of(portrait, size)
+    draw = FaceImages(portrait, window)
+    frames = np.stack([window.cut(frame) for frame in footage.frames])
+    faces = np.rint(255 * draw(fitted)).astype(np.uint8)
+    mouth = draw.points(fitted)[:, topology.LIPS].mean(1).astype(np.float32)
+    return RendererLesson(name, frames, faces, mouth, fitted, sound[: len(frames)])
+
+
+@lru_cache(maxsize=1)
+def _phone_net() -> PhoneNet:
+    from pipeline.drivers.talking import TalkingDriver
+
+    return TalkingDriver.from_pretrained().phone_net
+
+
+def clip_sound(file: CorpusFile, frames: int) -> np.ndarray:
+    """The sound vectors of a clip's first frames, moved by its lag; (0, D) where it has no sound."""
+    from pipeline.audio.reading import read_audio
+    from pipeline.drivers.hearing import hear
+    from pipeline.drivers.level import normalised, speech_level
+    from pipeline.drivers.sound_window import SOUND_VECTOR_DIM, sound_vectors
+    from pipeline.errors import AudioError
+
+    if file.kind not in ("talk", "synthetic"):
+        return np.zeros((0, SOUND_VECTOR_DIM), np.float32)
+    try:
+        samples = read_audio(file.path)
+    except AudioError:
+        return np.zeros((0, SOUND_VECTOR_DIM), np.float32)
+    rows = sound_vectors(hear(normalised(samples, speech_level(samples)), _phone_net()))
+    return rows[np.clip(np.arange(frames) - file.lag, 0, len(rows) - 1)]
