@@ -39,17 +39,18 @@ class FaceNetwork:
 
     Attributes:
         batch: faces restored at once, as many as the memory that is free now holds.
+        on_gpu: whether it runs on a GPU.
     """
 
     def __init__(self, network: nn.Module, side: int, device: str | None = None) -> None:
         self.side = side
         self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        on_gpu = self._device.type == "cuda"
-        self._type = torch.float16 if on_gpu else torch.float32
+        self.on_gpu = self._device.type == "cuda"
+        self._type = torch.float16 if self.on_gpu else torch.float32
         self._network = network.to(self._device, self._type)
         self._threads = every_core if sum(p.numel() for p in network.parameters()) > _LARGE else one_thread
         self.batch = 1
-        if on_gpu:
+        if self.on_gpu:
             free, _ = torch.cuda.mem_get_info(self._device)
             self.batch = int(np.clip(free * (512 / side) ** 2 // _BYTES_A_FACE, 1, _MOST_FACES))
 
@@ -79,9 +80,13 @@ class FaceRestoration:
         portrait: whose face it is.
         network: what restores aligned faces.
         steady: hold flicker down; False leaves each frame as the network makes it, for measuring.
+        warnings: sentences that the user should see.
     """
 
-    def __init__(self, portrait: Portrait, network: FaceNetwork, steady: bool = True) -> None:
+    def __init__(
+        self, portrait: Portrait, network: FaceNetwork, steady: bool = True, warnings: tuple[str, ...] = ()
+    ) -> None:
+        self.warnings = warnings
         self._face = MovingFace(portrait)
         self._network = network
         self._steady = steady
