@@ -1,9 +1,9 @@
-"""Train the attitude classifier that measures listeners: `python -m pipeline train attitude`.
+"""Train what measures listeners, the attitude classifier first of all: `python -m pipeline train attitude`.
 
 Labelled clips of the corpus become 54 figures each, less the face at rest; a softmax over four expressions is fitted
 with a ridge, twice: for faces whose rest is guessed, and for those whose rest is known. People and attitudes count
 alike. What is printed is told by speakers held out: each clip is judged by a classifier that saw no clip of that
-person. Nothing of this is used to train a driver.
+person. Beside it, the kinds of motion by which variety is counted are found. Nothing of this trains a driver.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from pipeline.evaluation.attitude import (
     means,
     measures,
 )
+from pipeline.evaluation.listener_metrics import Motion, MotionClusters
 from pipeline.face.morphable import MorphableModel
 from pipeline.training import attitude_labels
 from pipeline.training.corpus import TrackedClip, tracked_clips
@@ -185,6 +186,8 @@ def main(corpus: Path, output: Path, cache: Path, **_: object) -> None:
     print(report("train, speakers held out, the person's own rest", examples, own))
     classifier = fit_attitude(examples, faces)
     classifier.save(output)
+    moving = [clip for clip in train if clip.file.kind != "talk"]  # kinds of motion of which few are lips
+    MotionClusters.fit([Motion.of(clip.coefficients) for clip in moving]).save(output)
     classifier = AttitudeClassifier.load(output)
     measured = read_examples(tracked_clips(corpus, kinds, "val", cache, model, print), attitude_labels.VAL, model)
     print(report("val, rest from the bones", measured, judge(classifier, measured)[0]))
