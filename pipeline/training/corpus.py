@@ -137,21 +137,20 @@ def _embedded_model() -> MorphableModel:
 
 def _track(file: CorpusFile, model: MorphableModel, target: Path) -> bool:
     """Track and fit one clip; False if it shows no face."""
+    from pipeline.face.follower import FaceFollower
     from pipeline.face.measures import lip_opening
-    from pipeline.face.tracker import FaceTracker
     from pipeline.video import VideoReader
 
-    with VideoReader(file.path) as frames:
-        size = frames.size
-        tracker = FaceTracker(video=True)
-        faces = [tracker.follow(frame) for frame in frames]
+    video = VideoReader(file.path)
+    with FaceFollower() as follower:
+        faces = [follower.follow(frame) for frame in video]
     found = np.array([face is not None for face in faces])
     if not found.any():
         return False
     landmarks = np.stack([face.landmarks for face in faces if face is not None])
-    identity, fitted = model.fit(landmarks, size)
+    identity, fitted = model.fit(landmarks, video.size)
     index = np.flatnonzero(found)
-    nearest = np.abs(np.arange(len(found))[:, None] - index).argmin(1)
+    nearest = np.rint(np.interp(np.arange(len(found)), index, np.arange(len(index)))).astype(int)
     np.savez(
         target,
         expression=fitted.expression[nearest],

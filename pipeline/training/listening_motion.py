@@ -20,6 +20,7 @@ from pipeline.clock import FPS
 from pipeline.coefficients import EXPRESSION_DIM
 from pipeline.drivers.listener_motion import CURVE_POINTS, ListenerMotion
 from pipeline.drivers.mouth import Mouth
+from pipeline.errors import VideoError
 from pipeline.face.morphable import UPPER_DIM, MorphableModel
 from pipeline.face.topology import mirror_indices
 from pipeline.training.corpus import TrackedClip, tracked_clips
@@ -34,7 +35,8 @@ _SLOW = 11.0  # frames: what is slower is posture, not a gesture
 _LEAST = np.radians(1.2)  # of a stroke up and one down
 _QUICKEST, _SLOWEST = 6, 26  # frames of a nod: 4 to 1 a second
 _USUAL_SMILE, _USUAL_RAISE, _USUAL_FROWN = 0.017, 0.010, 0.011  # corners' and brows' way in face heights
-_POSITIVE, _NEGATIVE = 0.85, 0.75  # how much of the actors' faces the resting face of an attitude has
+_SHAKE = 3.0  # degrees, where nobody shakes their head
+_POSITIVE, _NEGATIVE = 0.85, 0.9  # how much of the actors' faces the resting face of an attitude has
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,7 @@ def mean_curve(values: list[tuple[np.ndarray, list[Stroke]]]) -> np.ndarray:
     curve = np.median(courses, axis=0)
     # Feet without a corner: a head does not start at full speed.
     curve = smooth(np.pad(curve, 3)[:, None], 1.2)[3:-3, 0] * np.sin(np.pi * grid).clip(0) ** 0.25
+    curve[[0, -1]] = 0
     return curve / curve.max()
 
 
@@ -203,7 +206,7 @@ def faces_of_attitudes(
     raised[UPPER_DIM:] = 0
     # A wide mouth is read as a smile: of the upset faces' mouths only what is not width, corners lower.
     upset = upset - measured(upset)[WIDTH] * _of_width(model, mouth)
-    upset = upset + (-0.008 - measured(upset)[SMILE]) * fallen
+    upset = upset + (-0.011 - measured(upset)[SMILE]) * fallen
     # Half of the lids' narrowing: all of it, on a portrait whose eyes are not wide open, is drowsy, not cross.
     lids = (model.direction("lid_right") + model.direction("lid_left")).astype(np.float64)
     upset = upset - 0.5 * measured(upset)[LIDS] / measured(lids)[LIDS] * lids
@@ -245,7 +248,11 @@ def smile_times(faces: list[QuietFace]) -> tuple[float, float, int]:
 def fit_listener_motion(
     clips: list[TrackedClip], model: MorphableModel, log: Callable[[str], None] = print
 ) -> ListenerMotion:
-    """All of it from tracked clips of `split=train`."""
+    """All of it from tracked clips of `split=train`.
+
+    Raises:
+        VideoError: if nobody in the clips listens and nods.
+    """
     mouth = Mouth.of(model)
     clips = [clip for clip in clips if clip.found.mean() > 0.97 and len(clip.coefficients) >= 50]
     poses = {clip.file.name: smooth(clip.coefficients.pose.astype(np.float64), 1.0) for clip in clips}
@@ -256,12 +263,14 @@ def fit_listener_motion(
     all_nods = [one for name in who for one in found[name]]
     bursts = [group for name in who for group in groups(found[name])]
     all_shakes = [one for ones in turned.values() for one in ones]
+    if not all_nods:
+        raise VideoError("Nobody in the corpus's listen clips nods; check the corpus and the cache folder.")
     faces = [face for clip in clips if (face := quiet_face(clip, model, mouth)) is not None]
     onset, offset, smiles = smile_times(faces)
     config = {
         # Strokes below the median are hardly seen; an answer that a viewer should see is larger than most.
         "nod_degrees": _degrees([one.size for one in all_nods], 0.65),
-        "shake_degrees": 0.5 * _degrees([one.size for one in all_shakes]),
+        "shake_degrees": 0.5 * _degrees([one.size for one in all_shakes]) if all_shakes else _SHAKE,
         "tilt_degrees": 4.0,
         "smile_onset": round(onset, 2),
         # Measured offsets are cut short by speech that follows; a listener's smile fades (Schmidt 2003).
@@ -274,7 +283,7 @@ def fit_listener_motion(
             "nod_degrees_quartiles": [_degrees([o.size for o in all_nods], q) for q in (0.25, 0.5, 0.75)],
             "nod_seconds_quartiles": _seconds(all_nods),
             "shakes": len(all_shakes),
-            "shake_seconds_quartiles": _seconds(all_shakes),
+            "shake_seconds_quartiles": _seconds(all_shakes) if all_shakes else [],
             "smile_edges": smiles,
             "smile_offset_in_pauses": round(offset, 2),
             "people_with_lips_at_rest": len({face.speaker for face in faces}),
