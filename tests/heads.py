@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import soundfile
@@ -12,6 +13,10 @@ from pipeline.clock import SAMPLE_RATE
 from pipeline.coefficients import Coefficients
 from pipeline.face import topology
 from pipeline.face.portrait import Portrait
+
+if TYPE_CHECKING:
+    from pipeline.drivers.listening import ListeningDriver
+    from pipeline.face.morphable import MorphableModel
 
 SIZE = 256
 
@@ -31,6 +36,7 @@ def make_debug_weights(folder: Path) -> Path:
     """
     import torch
 
+    from pipeline.drivers.audio_encoder import AudioEncoder, EncoderConfig
     from pipeline.drivers.mouth import Mouth
     from pipeline.drivers.networks import DriverConfig, DriverNet
     from pipeline.drivers.phonetics import PhoneNet
@@ -47,6 +53,8 @@ def make_debug_weights(folder: Path) -> Path:
         [(network, ("vico", "mel", "phonetic"))], PhoneNet(channels=8), Mouth.of(model), Finish(), None, model
     )
     driver.save(folder / "talking")
+    _small_listener(model).save(folder / "listening")
+    AudioEncoder(EncoderConfig(width=4)).save(folder / "audio_encoder")
     for kind in ("mouth", "eye"):
         patch = PatchNetwork(width=4, blocks=1)
         torch.nn.init.normal_(patch.leave.weight, std=0.05)
@@ -56,9 +64,25 @@ def make_debug_weights(folder: Path) -> Path:
     follow = np.zeros((3, RAYS, 4))
     follow[:2] = np.array([0.7, 0.3])[:, None, None]
     Surroundings(radii, follow).save(folder / "mesh")
-    index = {"_class_name": "ConversationalHeadPipeline", "talking": [], "patches": [], "mesh": []}
+    index = {"_class_name": "ConversationalHeadPipeline", "talking": [], "patches": [], "mesh": [], "listening": []}
     (folder / "model_index.json").write_text(json.dumps(index))
     return folder
+
+
+def _small_listener(model: MorphableModel) -> ListeningDriver:
+    import torch
+
+    from pipeline.drivers.audio_encoder import AudioEncoder, EncoderConfig
+    from pipeline.drivers.listening import ListeningDriver
+    from pipeline.drivers.listening_networks import ListenerConfig, ListenerNet
+    from pipeline.drivers.motion_space import MotionSpace
+
+    noise = np.random.default_rng(0)
+    space = MotionSpace.of(0.02 * noise.normal(size=(300, 6)), noise.normal(size=(300, 64)), model, components=4)
+    sizes = {"motion_dim": space.size, "width": 8, "hidden": 4, "layers": 2, "head_width": 8, "dilations": (1, 2)}
+    net = ListenerNet(ListenerConfig(**sizes))
+    torch.nn.init.normal_(net.flow.out.weight, std=0.3)
+    return ListeningDriver(net, AudioEncoder(EncoderConfig(width=4)), space, None, model)
 
 
 def write_sound(path: Path, samples: np.ndarray, rate: int = SAMPLE_RATE, **options: str) -> Path:

@@ -60,6 +60,17 @@ def test_every_bad_input_of_the_corpus_as_sound_and_as_video(corpus, debug_pipe,
     assert os.listdir(tmp_path) == []
 
 
+def test_every_bad_input_of_the_corpus_as_a_speaker(corpus, debug_pipe, portraits, voice, tmp_path):
+    """Heard or watched; `no_face_video.mp4` has good sound, so it may be heard."""
+    for path in sorted((corpus / "bad_inputs").iterdir()):
+        watched = {"audio": voice, "speaker_video": path}
+        for given in [watched] if path.suffix == ".mp4" else [{"audio": path}, watched]:
+            with pytest.raises(InputError) as error:
+                debug_pipe.listen(portraits["statue"], **given).save(tmp_path / "out.mp4")
+            assert one_sentence(error.value), f"{path.name}: {error.value}"
+    assert os.listdir(tmp_path) == []
+
+
 # --- pictures -------------------------------------------------------------------------------------------------------
 
 
