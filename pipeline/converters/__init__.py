@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import InputError, OutputError, WeightsError
+from pipeline.hub import INDEX
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 CONVERTERS = {"gfpgan": "pipeline.converters.gfpgan"}
-_INDEX = "model_index.json"
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def add_to_index(folder: Path, name: str, home: str, kind: str) -> None:
     Raises:
         OutputError: if it cannot be written or is not such an index.
     """
-    path = folder / _INDEX
+    path = folder / INDEX
     try:
         index = dict(json.loads(path.read_text())) if path.exists() else {"_class_name": "ConversationalHeadPipeline"}
         path.write_text(json.dumps(index | {name: [home, kind]}, indent=2) + "\n")

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.errors import WeightsError
+from pipeline.hub_share import HubComponent
 from pipeline.postprocess.gfpgan_decoder import StyleDecoder
 
 _SLOPE = 0.2
@@ -79,12 +80,14 @@ class ResBlock(nn.Module):
         return functional.interpolate(x, scale_factor=self._factor, mode="bilinear", align_corners=False)
 
 
-class Gfpgan(nn.Module):
+class Gfpgan(nn.Module, HubComponent):
     """Restores aligned faces.
 
     Args:
         config: sizes of the network.
     """
+
+    component = "gfpgan"
 
     def __init__(self, config: GfpganConfig | None = None) -> None:
         super().__init__()

@@ -11,6 +11,7 @@ from heads import one_sentence
 from safetensors.torch import load_file
 
 from pipeline.errors import WeightsError
+from pipeline.hub import find_weights
 from pipeline.postprocess.gfpgan import Gfpgan, GfpganConfig
 
 SMALL = GfpganConfig(side=32, style_dim=12, mapping_layers=2, width=16, multiplier=2)
@@ -69,6 +70,13 @@ def test_what_is_saved_is_loaded(small, tmp_path):
     assert torch.allclose(loaded(faces()), small(faces()), atol=0.02)
     kinds = {value.dtype for value in load_file(tmp_path / "model.safetensors").values()}
     assert kinds == {torch.float16}
+
+
+def test_it_is_shared_as_other_components_are(small, tmp_path):
+    small.save_pretrained(tmp_path)
+    again = Gfpgan.from_pretrained(tmp_path)
+    assert torch.equal(again(faces()), Gfpgan.load(tmp_path / "gfpgan")(faces()))
+    assert find_weights(tmp_path).components == ("gfpgan",)
 
 
 @pytest.mark.parametrize("damage", ["no file", "other sizes", "no config", "wrong side", "a list"])

@@ -1,0 +1,78 @@
+"""PIRenderer's published checkpoint as a component `pirenderer`.
+
+It is driven by the Basel model's coefficients: solve the bridge to them afterwards, see `pipeline.renderers.basel`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from pipeline.converters import Conversion, add_to_index, compare, read_checkpoint
+from pipeline.errors import OutputError, WeightsError
+from pipeline.renderers.pirenderer import PIRendererNetwork
+from pipeline.renderers.pirenderer_networks import PIRendererConfig
+
+PUBLISHED = PIRendererConfig(basis="basel", plain_blocks=False)
+_KEYS = ("net_G_ema", "net_G")  # the averaged parameters, which its authors use, before those of the last step
+_WRAPPED = "module."  # what training on several GPUs puts before every name
+_MOST_HALF = 65504.0
+_CARD = """# PIRenderer
+
+Paints a portrait's frames from coefficients (`pipeline/renderers/pirenderer.py`). Converted from `{name}`; the
+networks' parameters are its authors', rounded to half precision.
+
+## Data
+
+Trained by its authors on VoxCeleb's videos of people talking (Ren 2021, "PIRenderer: Controllable Portrait Image
+Generation via Semantic Neural Rendering"). Nothing of ours.
+
+## Intended use
+
+To let a portrait speak or listen with the consent of the person it shows, marked as generated, for research.
+
+## Limits
+
+256 pixels; heads much turned, hands and patterned backgrounds smear. It needs the Basel model, which every user has to
+ask the University of Basel for, to be driven by our coefficients.
+
+## Licence
+
+Its authors give code and weights for non-commercial use only (CC BY-NC 4.0), and VoxCeleb's videos belong to others:
+for research and non-commercial use only.
+"""
+
+
+def convert(source: Path, folder: Path, config: PIRendererConfig = PUBLISHED) -> Conversion:
+    """Write `folder/pirenderer` and list it in `folder/model_index.json`, if the checkpoint fits.
+
+    Args:
+        source: such as epoch_00190_iteration_000400000_checkpoint.pt.
+        folder: of weights.
+        config: of the networks; by default the published one.
+
+    Raises:
+        WeightsError: if the checkpoint cannot be read, or holds values that are not finite.
+        OutputError: if the folder cannot be written.
+    """
+    import torch
+
+    state = read_checkpoint(source, _KEYS)
+    if all(name.startswith(_WRAPPED) for name in state):
+        state = {name.removeprefix(_WRAPPED): value for name, value in state.items()}
+    with torch.device("meta"):
+        network = PIRendererNetwork(config)
+    result = compare(state, network.state_dict())
+    if not result.fits:
+        return result
+    state = {name: state[name].float() for name in result.converted}
+    if not all(value.abs().max() <= _MOST_HALF for value in state.values()):  # false for NaN too
+        raise WeightsError(f"{source} holds values that are no numbers or too large; download it again.")
+    network.load_state_dict(state, strict=True, assign=True)
+    try:
+        network.save(folder / "pirenderer")
+        (folder / "pirenderer" / "README.md").write_text(_CARD.format(name=source.name), encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be written; choose another place.") from error
+    add_to_index(folder, "pirenderer", "pipeline.renderers.pirenderer", "PIRendererNetwork")
+    return replace(result, folder=folder)
