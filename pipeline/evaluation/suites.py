@@ -32,6 +32,7 @@ SUITES = {
     "silence": "pipeline.evaluation.silence",
     "background": "pipeline.evaluation.backgrounds",
     "model": "pipeline.evaluation.reconstruction",
+    "restoration": "pipeline.evaluation.restoration",
 }
 
 
