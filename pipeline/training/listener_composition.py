@@ -24,12 +24,13 @@ from pipeline.training.listening_motion import LISTENERS
 from pipeline.training.quiet_faces import QuietFace, quiet_face, smooth
 
 FACE_SIZE = 1.08
-POSTURE_SIZE = np.array([1.4, 0.95, 1.05, 0.45, 0.45, 0.25])
+POSTURE_SIZE = np.array([1.7, 1.1, 1.15, 0.45, 0.45, 0.25])
 """Scales of resting faces' and of postures' motion (pitch, yaw, roll; shifts and size beyond what the neck brings), set
 so that lessons vary as real `listen` clips do within 8 s: `python -m pipeline.training.listening_figures`. People in
 conversation (most of the postures) nod less than listeners and shift more."""
 
-_POSTURE = 7.0  # frames: poses are smoothed to below 0.6 Hz, so that nods of the footage are gone
+# Frames over which poses are smoothed, so that the footage's own nods and shakes are gone: to below 0.5 Hz or so.
+_POSTURE_PITCH, _POSTURE = 9.0, 7.0
 _FACE_BLEND, _POSTURE_BLEND = 20, 32  # frames over which one stretch goes over into the next
 _LEAST_POSTURE = 100
 _MIRROR = np.array([1.0, -1.0, -1.0, -1.0, 1.0, 1.0])
@@ -161,7 +162,8 @@ class Composer:
 def _posture(clip: TrackedClip) -> np.ndarray:
     """(T, 6) of a clip, away from its usual pose, without anything as quick as a nod."""
     pose = clip.coefficients.pose.astype(np.float64)
-    return smooth(pose - np.median(pose, axis=0), _POSTURE)
+    pose -= np.median(pose, axis=0)
+    return np.concatenate([smooth(pose[:, :1], _POSTURE_PITCH), smooth(pose[:, 1:], _POSTURE)], -1)
 
 
 def _paced(part: np.ndarray, pace: float) -> np.ndarray:

@@ -78,13 +78,13 @@ def make_lessons(
     log: Callable[[str], None] = print,
     minutes: float = SOUND_MINUTES,
 ) -> list[ListeningLesson]:
-    """Real and composed lessons of `split=train`.
+    """Real and composed lessons of `split=train`; of a folder in ViCo's layout its listeners, and none composed.
 
     They are kept in `cache`/listening_lessons_<seed>.npz and read from there the next time (`load_lessons` reads such
     a file, in about two seconds). Tracked clips are looked for in `cache` too, or in `cache`/coefficients.
 
     Args:
-        corpus: the folder with MANIFEST.csv.
+        corpus: the folder with MANIFEST.csv, or ViCo.
         cache: where tracks are and lessons are kept.
         seed: chooses everything that is drawn.
         log: told of progress.
@@ -93,6 +93,10 @@ def make_lessons(
     Raises:
         InputError: if there is no corpus.
     """
+    from pipeline.training.vico import is_vico, read_vico
+
+    if is_vico(corpus):
+        return read_vico(corpus, cache, log=log)
     kept = Path(cache) / f"listening_lessons_{seed}.npz"
     if kept.exists():
         return load_lessons(kept)

@@ -269,7 +269,7 @@ def fit_listener_motion(
     onset, offset, smiles = smile_times(faces)
     config = {
         # Strokes below the median are hardly seen; an answer that a viewer should see is larger than most.
-        "nod_degrees": _degrees([one.size for one in all_nods], 0.65),
+        "nod_degrees": _degrees([one.size for one in all_nods], 0.7),
         "shake_degrees": 0.5 * _degrees([one.size for one in all_shakes]) if all_shakes else _SHAKE,
         "tilt_degrees": 4.0,
         "smile_onset": round(onset, 2),

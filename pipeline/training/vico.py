@@ -6,10 +6,15 @@
 Two forms of the CSV are in use and both are read: the dataset's, whose columns `attitude`, `audio`, `listener`,
 `speaker` name files, with `listener_id`, `speaker_id` and `data_split`; and the challenge's, whose `uuid` (with
 `speaker_id`, `listener_id`) names them all (Zhou 2022, vico.solutions; the challenge's data has no attitudes).
+
+    python -m pipeline train listening --corpus VICO                              # learn from it
+    python -m pipeline.training.vico VICO FOLDER                                  # make a corpus of it, and
+    python -m pipeline evaluate --suite listen --corpus FOLDER --split val        # measure on it
 """
 
 from __future__ import annotations
 
+import argparse
 import csv
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,12 +22,14 @@ from pathlib import Path
 
 from pipeline.attitudes import ATTITUDES
 from pipeline.audio.reading import read_audio
+from pipeline.clock import FPS
 from pipeline.drivers.mouth import Mouth
 from pipeline.errors import InputError
 from pipeline.face.morphable import MorphableModel
 from pipeline.training.corpus import CorpusFile, TrackedClip, tracked_files
 from pipeline.training.listening_lessons import ListeningLesson, embedded_model, real_lesson
 
+_COLUMNS = ("path", "kind", "split", "speaker_id", "real_or_generated", "seconds", "sync_lag", "sync_r", "notes")
 _AUDIO, _VIDEO = (".wav", ".m4a", ".mp3", ".flac"), (".mp4", ".mov", ".avi", ".mkv")
 
 
@@ -142,3 +149,82 @@ def _tracked(
 ) -> dict[Path, TrackedClip]:
     rows = [CorpusFile(path, "vico", "train", clip.listener_id or clip.name, 0.0, 0, 0.0, False) for path in files]
     return {track.file.path: track for track in tracked_files(rows, cache, model, log)}
+
+
+def is_vico(folder: str | Path) -> bool:
+    """Whether a folder has ViCo's layout rather than our corpus's."""
+    folder = Path(folder)
+    return not (folder / "MANIFEST.csv").exists() and (folder / "videos").is_dir() and (folder / "audios").is_dir()
+
+
+def as_corpus(folder: str | Path, output: str | Path, log: Callable[[str], None] = print) -> int:
+    """Lay ViCo's clips out as our corpus: `listen`, `talk` and `portraits` with a MANIFEST.csv, for `evaluate`.
+
+    Videos are written anew at 25 frames/s with the speaker's sound; each listener's first frame is a portrait. Rows
+    of the splits val and test become val, all others train.
+
+    Args:
+        folder: with videos, audios and a CSV.
+        output: a folder for the corpus.
+        log: told of progress.
+
+    Returns:
+        How many listeners it has.
+
+    Raises:
+        InputError: if the folder is not in that layout, or holds no listener.
+        OutputError: if `output` cannot be written.
+    """
+    import cv2
+
+    from pipeline.video import VideoReader, VideoWriter
+
+    output = Path(output)
+    rows: list[dict[str, object]] = []
+    clips = vico_clips(folder)
+    for clip in clips:
+        split = "val" if clip.split in ("val", "valid", "validation", "test") else "train"
+        stem = clip.name.removeprefix("vico__").removesuffix(".listener").replace(".", "_")
+        for kind, video in (("listen", clip.listener), ("talk", clip.speaker)):
+            if video is None:
+                continue
+            path = f"{kind}/vico_{stem}_{'listener' if kind == 'listen' else 'speaker'}.mp4"
+            (output / kind).mkdir(parents=True, exist_ok=True)
+            reader = VideoReader(video)
+            log(f"writing {path}")
+            with VideoWriter(output / path, reader.size, audio=clip.audio) as writer:
+                for frames, frame in enumerate(reader, 1):
+                    writer.write(frame)
+                    if kind == "listen" and frames == 1:
+                        portrait = f"portraits/vico_{stem}.png"
+                        (output / "portraits").mkdir(exist_ok=True)
+                        cv2.imwrite(str(output / portrait), frame[..., ::-1])
+                        rows.append(_row(portrait, "portrait", split, clip, 0.0))
+            rows.append(_row(path, kind, split, clip, frames / FPS))
+    if not rows:
+        raise InputError(f"No row of the CSV in {folder} could be used; check that videos/ and audios/ hold its files.")
+    with (output / "MANIFEST.csv").open("w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, _COLUMNS)
+        table.writeheader()
+        table.writerows(rows)
+    return len(clips)
+
+
+def _row(path: str, kind: str, split: str, clip: VicoClip, seconds: float) -> dict[str, object]:
+    attitude = "" if clip.attitude is None else ATTITUDES[clip.attitude]
+    who = clip.listener_id or clip.name
+    values = (path, kind, split, who, "real", round(seconds, 2), 0, 1.0 if kind == "talk" else 0, attitude)
+    return dict(zip(_COLUMNS, values, strict=True))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The module's own command; see the top of this file."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline.training.vico", description=as_corpus.__doc__)
+    parser.add_argument("vico", type=Path, help="folder with videos, audios and a CSV")
+    parser.add_argument("folder", type=Path, help="where the corpus goes")
+    options = parser.parse_args(arguments)
+    print(f"{as_corpus(options.vico, options.folder)} listeners")
+
+
+if __name__ == "__main__":
+    main()

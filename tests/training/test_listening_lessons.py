@@ -14,12 +14,13 @@ from pipeline.drivers import turns
 from pipeline.drivers.mouth import Mouth
 from pipeline.drivers.turns import Backchannel
 from pipeline.errors import InputError
+from pipeline.training.corpus import read_manifest
 from pipeline.training.listener_composition import Composer
 from pipeline.training.listening_figures import figures
-from pipeline.training.listening_lessons import compose_lessons, load_lessons, real_lesson, save_lessons
+from pipeline.training.listening_lessons import compose_lessons, load_lessons, make_lessons, real_lesson, save_lessons
 from pipeline.training.listening_motion import SMILE, nods
 from pipeline.training.quiet_faces import face_measures
-from pipeline.training.vico import read_vico, vico_clips
+from pipeline.training.vico import as_corpus, read_vico, vico_clips
 
 SILENCE = np.zeros(24 * SAMPLE_RATE, np.float32)
 
@@ -158,7 +159,7 @@ def test_vico_is_read(vico, model, tmp_path):
     assert [(one.name, one.attitude, one.source) for one in lessons] == [("vico__a.listener", 2, "real")]
     assert len(lessons[0]) == frame_count(SAMPLE_RATE + 3000) and lessons[0].speaker is None
     assert any("no face" in line and "b.listener" in line for line in told)
-    again = read_vico(vico, tmp_path, model=model, log=told.append)
+    again = make_lessons(vico, tmp_path, log=told.append)
     np.testing.assert_array_equal(again[0].pose, lessons[0].pose)
     with pytest.raises(InputError, match="could be used"):
         read_vico(vico, tmp_path, split="val", model=model, log=told.append)
@@ -170,6 +171,22 @@ def test_the_challenges_form_of_the_table_is_read(vico, tmp_path):
     write_table(tmp_path, [{"video_id": "x", "uuid": "a", "speaker_id": "1", "listener_id": "7"}])
     (clip,) = vico_clips(tmp_path)
     assert clip.listener.name == "a.listener.mp4" and clip.attitude is None and clip.listener_id == "7"
+
+
+def test_vico_becomes_a_corpus_to_measure_on(vico, tmp_path):
+    from pipeline.audio.reading import read_audio
+    from pipeline.video import VideoReader
+
+    assert as_corpus(vico, tmp_path / "corpus", log=lambda line: None) == 2
+    files = {file.path.relative_to(tmp_path / "corpus").as_posix(): file for file in read_manifest(tmp_path / "corpus")}
+    assert set(files) == {
+        *(f"listen/vico_{name}_listener.mp4" for name in "ab"),
+        *(f"portraits/vico_{name}.png" for name in "ab"),
+    }
+    listener = files["listen/vico_a_listener.mp4"]
+    assert (listener.kind, listener.split, listener.seconds) == ("listen", "train", 1.2)
+    assert len(list(VideoReader(listener.path))) == 30
+    assert abs(len(read_audio(listener.path)) - (SAMPLE_RATE + 3000)) < 3000
 
 
 def test_what_is_not_vico_is_refused_in_a_sentence(tmp_path):
