@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("generated", nargs="?", metavar="GENERATED", help="a clip or a folder of clips")
     evaluate.add_argument("real", nargs="?", metavar="REAL", help="the real clip, or a folder with the same names")
     evaluate.add_argument(
-        "--suite", choices=("reenact", "talk", "silence", "background", "model"), help="on the corpus"
+        "--suite", choices=("reenact", "talk", "silence", "background", "model", "listen"), help="on the corpus"
     )
     evaluate.add_argument("--corpus", default="../shared/corpus", help="folder of the corpus (default %(default)s)")
     evaluate.add_argument("--split", default="val", choices=("val", "train", "all"))
@@ -62,7 +62,9 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--limit", type=int, help="at most so many clips")
     evaluate.add_argument("--jobs", type=int, default=1, help="clips measured at once")
     evaluate.add_argument("--cache", help="a folder that keeps tracks of real clips")
-    evaluate.add_argument("--sheet", metavar="FILE.png", help="a contact sheet of portraits talking instead of figures")
+    evaluate.add_argument(
+        "--sheet", metavar="FILE.png", help="a contact sheet of portraits talking (with --suite listen: listening)"
+    )
     evaluate.add_argument("--lag", type=int, help="frames by which the real picture is later than its sound")
     evaluate.add_argument("--json", action="store_true", help="one JSON object on stdout")
 

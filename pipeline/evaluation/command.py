@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeline.errors import InputError
 from pipeline.evaluation.pairs import evaluate_paths
-from pipeline.evaluation.sheets import PORTRAITS, contact_sheet, portrait_sheet, save_sheet
+from pipeline.evaluation.sheets import PORTRAITS, contact_sheet, listening_sheet, portrait_sheet, save_sheet
 from pipeline.evaluation.suites import SuiteOptions, load_pipeline, run_suite
 
 
@@ -41,6 +41,11 @@ def _sheet(options: argparse.Namespace) -> int:
         if not clips:
             raise InputError(f"{folder} holds no .mp4 to show.")
         sheet = contact_sheet((clip.stem, clip) for clip in clips[: options.limit])
+    elif options.suite == "listen":
+        pipeline = load_pipeline(None)
+        sheet = listening_sheet(
+            pipeline, options.corpus, options.split, options.only, options.limit, progress=_progress
+        )
     else:
         names = (options.only,) if options.only else PORTRAITS[: options.limit]
         sheet = portrait_sheet(load_pipeline(None), options.corpus, options.split, names, progress=_progress)

@@ -95,11 +95,11 @@ def paired_distance(
     return distances[0], distances[1]
 
 
-def spread(motions: Sequence[Motion]) -> tuple[float, float]:
+def spread(motions: Sequence[Motion], typical: bool = False) -> tuple[float, float]:
     """Mean variance over time within windows of 4 s, summed over dimensions: expression and pose.
 
     A clip's last window is taken from its end; clips shorter than a window are one window. Every clip counts by its
-    number of windows.
+    number of windows. `typical` takes the median over windows, on which the one who laughs has no weight.
 
     Raises:
         ValueError: if there is no clip.
@@ -112,16 +112,16 @@ def spread(motions: Sequence[Motion]) -> tuple[float, float]:
             found.append((motion.expression[part].var(0).sum(), motion.pose[part].var(0).sum()))
     if not found:
         raise ValueError("There is no clip whose spread could be measured.")
-    expression, pose = np.mean(found, 0)
+    expression, pose = np.median(found, 0) if typical else np.mean(found, 0)
     return float(expression), float(pose)
 
 
-def variance_ratio(generated: Sequence[Motion], real: Sequence[Motion]) -> tuple[float, float]:
+def variance_ratio(generated: Sequence[Motion], real: Sequence[Motion], typical: bool = False) -> tuple[float, float]:
     """Spread of generated over that of real motion, of expression and pose: below 1 is stiff, above 1 restless.
 
     Source: "variation" of Ng 2022 §4, as a ratio.
     """
-    ours, theirs = spread(generated), spread(real)
+    ours, theirs = spread(generated, typical), spread(real, typical)
     return ours[0] / theirs[0], ours[1] / theirs[1]
 
 
@@ -222,7 +222,7 @@ def _steadied(series: np.ndarray) -> np.ndarray:
 def _entropy(rows: np.ndarray, centres: np.ndarray) -> float:
     share = np.bincount(_nearest(rows, centres), minlength=len(centres)) / len(rows)
     share = share[share > 0]
-    return float(-(share * np.log(share)).sum())
+    return float((share * -np.log(share)).sum())
 
 
 def _nearest(rows: np.ndarray, centres: np.ndarray) -> np.ndarray:

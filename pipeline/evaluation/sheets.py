@@ -135,6 +135,63 @@ def portrait_sheet(
     return sheet
 
 
+def listening_sheet(
+    pipeline: ConversationalHeadPipeline,
+    corpus: str | Path,
+    split: str = "val",
+    name: str = "",
+    limit: int | None = None,
+    seeds: tuple[int, ...] = (0, 1),
+    frames: int = 6,
+    side: int = 192,
+    progress: Callable[[str, int, int], None] | None = None,
+    **options: object,
+) -> np.ndarray:
+    """Portraits that listen, as the suite `listen` has them: a row an attitude and seed; keep it out of the project.
+
+    Args:
+        pipeline: what renders.
+        corpus: its folder.
+        split: of the portraits and of the speaker, a clip of about 8 s.
+        name: part of the portraits' names; "" takes all of the suite's.
+        limit: at most so many portraits.
+        seeds: rows an attitude.
+        frames: columns.
+        side: pixels of a cell.
+        progress: called with "sheet", clips done and clips in all.
+        **options: further arguments of `listen`.
+
+    Returns:
+        Rows of the first portrait, then those of the next, as `contact_sheet` lays them out.
+
+    Raises:
+        InputError: if the suite has no such portrait.
+    """
+    from pipeline.attitudes import ATTITUDES
+    from pipeline.evaluation.listening import portraits_of
+
+    clips = read_manifest(corpus)
+    portraits = [clip for clip in portraits_of(clips, split) if name in clip.name][:limit]
+    if not portraits:
+        raise InputError(f"The suite listen has no portrait with {name!r} in its name; give another part of it.")
+    speech = select(clips, ("talk",), split, min_sync=SYNC_R)
+    sound = min(speech, key=lambda clip: abs(clip.seconds - 8)).path
+    rows = [(portrait, attitude, seed) for portrait in portraits for attitude in ATTITUDES for seed in seeds]
+
+    def rendered() -> Iterable[tuple[str, Iterable[np.ndarray]]]:
+        for done, (portrait, attitude, seed) in enumerate(rows):
+            if progress:
+                progress("sheet", done, len(rows))
+            settings = {"size": 2 * side, **options}
+            clip = pipeline.listen(str(portrait.path), str(sound), attitude=attitude, seed=seed, **settings)
+            yield f"{_name(portrait)} {attitude} {seed}", clip.frames
+
+    sheet = contact_sheet(rendered(), frames, side)
+    if progress:
+        progress("sheet", len(rows), len(rows))
+    return sheet
+
+
 def _name(portrait: Clip) -> str:
     return portrait.path.stem
 

@@ -33,6 +33,7 @@ SUITES = {
     "background": "pipeline.evaluation.backgrounds",
     "model": "pipeline.evaluation.reconstruction",
     "restoration": "pipeline.evaluation.restoration",
+    "listen": "pipeline.evaluation.listening",
 }
 
 
