@@ -91,7 +91,7 @@ class MeshRenderer:
         map_x, map_y, nearest = self._map
         map_x[:], map_y[:] = self._rest
         nearest.fill(_FAR)
-        rasterise(self.scene.triangles, target, depth, self.scene.source, x0, y0, self._map)
+        rasterise(self.scene.triangles, target, depth, self.scene.sampled(expression), x0, y0, self._map)
         moved = cv2.remap(self._layers.foreground, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         frame = self.portrait.image.copy()
         fuse(moved, self._layers.plate[y0:y1, x0:x1], frame[y0:y1, x0:x1])

@@ -18,6 +18,9 @@ _EYES = ((topology.RIGHT_EYE, topology.RIGHT_IRIS), (topology.LEFT_EYE, topology
 _EYE_MARGIN = 1.5  # the eyeball's layer reaches behind the lids, for lids that open wider than the portrait's
 _EYE_INSET = 0.86  # and samples the white inside the rim, not the lashes on it
 Placement = tuple[np.ndarray, float, np.ndarray]
+# How far towards the next ring of the lips their rim and the ring around it are sampled when lips have closed.
+_RIM_INSET, _RING_INSET = 1.0, 0.6
+_PARTED = 0.008  # face heights between lips that show something
 _BEHIND = 0.15  # depth of the eyeballs and the mouth's inside behind the lids and lips, in face heights
 
 
@@ -53,7 +56,26 @@ class Scene:
             self._eyes.append((eye, iris, points - flat[eye].mean(0)))
             first_eye += len(points)
         self.source = np.concatenate(sources).astype(np.float32)
+        self._parted = _gaps(self.unposed)
+        within = _RING_INSET * (flat[_THIRD_RING] - flat[_SECOND_RING])
+        to_next = _RIM_INSET * (flat[_SECOND_RING] - flat[_RIM])
+        self._inset = np.concatenate([to_next + 0.6 * within, within]).astype(np.float32)
         self.triangles = np.concatenate(triangles).astype(np.int32)
+
+    def sampled(self, expression: np.ndarray) -> np.ndarray:
+        """(N, 2) float32, where in the portrait each vertex is sampled for β (64,): `source`, but for closing lips.
+
+        The rim of lips that are apart in the portrait has teeth against it, and would carry them along as a light
+        line when the lips meet: the nearer they come, the further inside the lips their rim is sampled.
+        """
+        change = self.portrait.model.offsets(expression.astype(np.float64) - self.portrait.coefficients.expression[0])
+        now = _gaps(self.unposed + change)
+        closed = np.where(self._parted > _PARTED, 1 - now / np.maximum(self._parted, _PARTED), 0).clip(0, 1)
+        if not closed.any():
+            return self.source
+        source = self.source.copy()
+        source[_INSET] += np.tile(closed, 4)[:, None].astype(np.float32) * self._inset
+        return source
 
     def place(
         self, expression: np.ndarray, pose: np.ndarray, crop: np.ndarray
@@ -104,6 +126,22 @@ class Scene:
         step = np.repeat(np.arange(1, len(self._surroundings.radii) + 1), RAYS)
         depth = np.tile(posed[topology.OUTLINE, 2], len(self._surroundings.radii)) + 0.1 * scale * step
         return self._rings + offset, depth
+
+
+def _facing(ring: np.ndarray) -> np.ndarray:
+    """A ring of 20 lip points without its corners: 9 upper ones, then the 9 lower ones that face them."""
+    return np.concatenate([ring[1:10], ring[:10:-1]])
+
+
+_RIM = _facing(topology.INNER_LIPS)
+_UPPER_RIM, _LOWER_RIM = _RIM[:9], _RIM[9:]
+_SECOND_RING, _THIRD_RING = _facing(topology.AROUND_LIPS[20:]), _facing(topology.AROUND_LIPS[:20])
+_INSET = np.concatenate([_RIM, _SECOND_RING])
+
+
+def _gaps(unposed: np.ndarray) -> np.ndarray:
+    """(9,) face heights between upper and lower inner lip, from one corner to the other."""
+    return unposed[_LOWER_RIM, 1] - unposed[_UPPER_RIM, 1]
 
 
 def _mouth() -> np.ndarray:

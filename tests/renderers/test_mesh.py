@@ -13,6 +13,7 @@ from pipeline.drivers.upper_face import UpperFace
 from pipeline.face.measures import lid_opening, lip_opening
 from pipeline.face.morphable import placement
 from pipeline.face.portrait import Portrait
+from pipeline.face.topology import INNER_LIPS
 from pipeline.face.tracker import FaceTracker
 from pipeline.renderers.mesh import MeshRenderer
 from pipeline.renderers.patches import MOUTH, PatchFrame
@@ -62,6 +63,21 @@ def test_lips_open_as_far_as_told_and_close(renderers, portraits, tracker, name)
     closed = lip_opening(tracked(tracker, draw(renderers[name], moved(portrait.coefficients, -own * direction))))
     assert 0.03 < opened - own < 0.12
     assert closed < 0.016
+
+
+def test_closing_lips_leave_their_teeth_behind(renderers, portraits):
+    """The astronaut smiles: the rim of her lips is white with teeth, and must be sampled from the lips once shut."""
+    portrait, scene = portraits["astronaut"], renderers["astronaut"].scene
+    own = portrait.coefficients.expression[0]
+    np.testing.assert_array_equal(scene.sampled(own), scene.source)
+    shut = own - float(lip_opening(portrait.landmarks)) * portrait.model.direction("lip_opening")
+    saturation = cv2.cvtColor(portrait.image, cv2.COLOR_RGB2HSV)[..., 1]
+
+    def at_rim(points: np.ndarray) -> float:
+        x, y = points[INNER_LIPS].T
+        return float(cv2.remap(saturation, x[None], y[None], cv2.INTER_LINEAR).mean())
+
+    assert at_rim(scene.sampled(shut)) > at_rim(scene.source) + 5
 
 
 @pytest.mark.parametrize("name", NAMES)
