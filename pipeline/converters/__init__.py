@@ -21,7 +21,7 @@ from pipeline.hub import INDEX
 if TYPE_CHECKING:
     from torch import Tensor
 
-CONVERTERS = {"gfpgan": "pipeline.converters.gfpgan"}
+CONVERTERS = {"gfpgan": "pipeline.converters.gfpgan", "pirenderer": "pipeline.converters.pirenderer"}
 
 
 @dataclass(frozen=True)

@@ -38,8 +38,8 @@ ask the University of Basel for, to be driven by our coefficients.
 
 ## Licence
 
-Its authors give code and weights for non-commercial use only (CC BY-NC 4.0), and VoxCeleb's videos belong to others:
-for research and non-commercial use only.
+Its authors name no licence for code or weights, and VoxCeleb's videos belong to others: for research and non-commercial
+use only, and ask them before you do more.
 """
 
 

@@ -88,8 +88,13 @@ class HeadWindow:
         """The window around a portrait's head, `heights` face heights high."""
         own = portrait.coefficients
         _, scale, shift = placement(own.pose[0], own.crop[0], portrait.size)
-        side = heights * float(scale)
-        return HeadWindow(float(shift[0]) - side / 2, float(shift[1]) - 0.52 * side, side, size)
+        return HeadWindow.around(shift[:2], float(scale), size, heights)
+
+    @staticmethod
+    def around(origin: np.ndarray, scale: float, size: int, heights: float = WINDOW_HEIGHTS) -> HeadWindow:
+        """The window around a head whose origin (2,) and face height are known in pixels."""
+        side = heights * scale
+        return HeadWindow(float(origin[0]) - side / 2, float(origin[1]) - 0.52 * side, side, size)
 
     @property
     def scale(self) -> float:

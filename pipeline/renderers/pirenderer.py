@@ -1,0 +1,154 @@
+"""PIRenderer as a renderer: portrait and coefficients to frames (Ren 2021; Huang 2022 §4.3).
+
+No weights are embedded. `python -m pipeline.training.pirenderer` trains some on our own coefficients;
+`pipeline.converters.pirenderer` converts the published checkpoint, which is driven by Basel-based ones and so needs a
+bridge (`pipeline.renderers.basel`) beside it, solved from a Basel model that the user has.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pipeline.coefficients import Coefficients
+from pipeline.errors import WeightsError
+from pipeline.face.portrait import Portrait
+from pipeline.hub import Weights
+from pipeline.hub_share import HubComponent
+from pipeline.renderers.basel import BaselBridge
+from pipeline.renderers.neural import HeadWindow, Runtime, batches, to_pictures, to_tensor
+from pipeline.renderers.pirenderer_networks import FRAMES, RADIUS, PIRendererConfig, PIRendererNetworks
+
+BRIDGE = "basel.safetensors"
+_POSE_GAIN = 10.0  # brings radians and face heights to about the spread of β
+
+
+class PIRendererNetwork(PIRendererNetworks, HubComponent):
+    """The networks as a component that is saved, loaded and pushed.
+
+    Attributes:
+        bridge: from our coefficients to Basel's, which the published checkpoint needs; None if there is none.
+    """
+
+    component = "pirenderer"
+    bridge: BaselBridge | None = None
+
+    def save(self, folder: str | Path) -> None:
+        """Write `model.safetensors` (half precision), `config.json` and the bridge, if there is one."""
+        from safetensors.torch import save_file
+
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        state = {name: value.detach().half().cpu().contiguous() for name, value in self.state_dict().items()}
+        save_file(state, str(folder / "model.safetensors"))
+        config = {"_class_name": "PIRendererNetwork", **asdict(self.config)}
+        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        if self.bridge is not None:
+            self.bridge.save(folder / BRIDGE)
+
+    @staticmethod
+    def load(folder: str | Path) -> PIRendererNetwork:
+        """Read what `save` wrote, ready to use.
+
+        Raises:
+            WeightsError: if files are missing or damaged.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        folder = Path(folder)
+        try:
+            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            config.pop("_class_name")
+            network = PIRendererNetwork(PIRendererConfig(**config))
+            state = load_file(str(folder / "model.safetensors"))
+            network.load_state_dict({name: value.float() for name, value in state.items()})
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise WeightsError(f"PIRenderer's weights in {folder} cannot be read; install them again.") from error
+        if (folder / BRIDGE).is_file():
+            network.bridge = BaselBridge.load(folder / BRIDGE)
+        return network.eval().requires_grad_(False)
+
+
+class PIRenderer:
+    """Draws one portrait. A frame depends on 13 frames to each side: use one renderer for one clip, from its start.
+
+    Args:
+        portrait: what to draw.
+        network: trained or converted.
+        runtime: where it runs.
+
+    Raises:
+        WeightsError: if the network is driven by Basel's coefficients and there is no bridge to them.
+    """
+
+    def __init__(self, portrait: Portrait, network: PIRendererNetwork, runtime: Runtime | None = None) -> None:
+        if network.config.basis == "basel" and network.bridge is None:
+            raise WeightsError(
+                "These PIRenderer weights are driven by the Basel model's coefficients; solve the bridge to them from "
+                "your copy of it with python -m pipeline.renderers.basel, or train PIRenderer on ours."
+            )
+        self.portrait = portrait
+        self.runtime = runtime or Runtime.best()
+        self.window = HeadWindow.of(portrait, network.config.size)
+        self._network = network.to(self.runtime.device)
+        self._portrait = to_tensor(self.window.cut(portrait.image))[None].to(self.runtime.device)
+        self._past: np.ndarray | None = None
+        self._batch = self.runtime.batch(60 * network.config.editing_width * network.config.size**2)
+
+    @staticmethod
+    def load(weights: Weights, portrait: Portrait) -> PIRenderer:
+        """A renderer for `portrait` with the component `pirenderer` of `weights`.
+
+        Raises:
+            WeightsError: if there is none or it cannot be read.
+        """
+        return PIRenderer(portrait, PIRendererNetwork.load(weights.component("pirenderer")))
+
+    def render(self, coefficients: Coefficients) -> Iterator[np.ndarray]:
+        """Frames (H, W, 3) uint8 RGB of T frames' coefficients, which follow those of the last call.
+
+        What comes after the call's last frame is not known yet and taken to stand still.
+        """
+        if len(coefficients) == 0:
+            return
+        rows = self.rows(coefficients)
+        before = np.repeat(rows[:1], RADIUS, 0) if self._past is None else self._past
+        line = np.concatenate([before, rows, np.repeat(rows[-1:], RADIUS, 0)])
+        self._past = line[len(rows) : len(rows) + RADIUS]
+        windows = np.stack([line[i : i + FRAMES].T for i in range(len(rows))])
+        for part in batches(len(rows), self._batch):
+            chosen = torch.from_numpy(windows[part]).to(self.runtime.device)
+            portrait = self._portrait.expand(len(chosen), -1, -1, -1)
+            made = self.runtime.run(lambda portrait=portrait, chosen=chosen: self._network(portrait, chosen).image)
+            for patch in to_pictures(made):
+                frame = self.portrait.image.copy()
+                self.window.paste(patch, frame)
+                yield frame
+
+    def rows(self, coefficients: Coefficients) -> np.ndarray:
+        """(T, 73) float32 as the network knows them."""
+        if self._network.config.basis == "basel":
+            portrait = self.portrait
+            return self._network.bridge.to_basel(coefficients, self.window, portrait.size)
+        return own_rows(coefficients, self.window, self.portrait.size)
+
+
+def own_rows(coefficients: Coefficients, window: HeadWindow, size: tuple[int, int]) -> np.ndarray:
+    """(T, 73) float32: our coefficients with the crop as in the window, pose at the scale of β.
+
+    Args:
+        coefficients: of T frames of a picture.
+        window: what the network sees of it.
+        size: the picture's width and height.
+    """
+    width, height = size
+    crop = coefficients.crop.astype(np.float64)
+    middle = (crop[:, :2] * (width, height) - (window.left, window.top)) / window.side
+    placed = np.concatenate([middle, crop[:, 2:] * height / window.side], 1)
+    return np.concatenate([coefficients.expression, _POSE_GAIN * coefficients.pose, placed], 1).astype(np.float32)
