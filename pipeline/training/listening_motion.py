@@ -36,7 +36,7 @@ _LEAST = np.radians(1.2)  # of a stroke up and one down
 _QUICKEST, _SLOWEST = 6, 26  # frames of a nod: 4 to 1 a second
 _USUAL_SMILE, _USUAL_RAISE, _USUAL_FROWN = 0.017, 0.010, 0.011  # corners' and brows' way in face heights
 _SHAKE = 3.0  # degrees, where nobody shakes their head
-_POSITIVE, _NEGATIVE = 0.85, 0.9  # how much of the actors' faces the resting face of an attitude has
+_POSITIVE, _NEGATIVE = 1.1, 1.0  # how much of the actors' faces the resting face of an attitude has
 
 
 @dataclass(frozen=True)
