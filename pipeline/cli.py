@@ -75,7 +75,8 @@ def _parser() -> argparse.ArgumentParser:
 
     train = _command(commands, "train", _train, "learn one component from the corpus")
     train.add_argument(
-        "component", choices=("morphable", "surroundings", "patches", "talking", "liveliness", "attitude")
+        "component",
+        choices=("morphable", "surroundings", "patches", "talking", "liveliness", "audio_encoder", "attitude"),
     )
     train.add_argument("--corpus", default="../shared/corpus", help="folder of the corpus (default %(default)s)")
     train.add_argument("--output", help="folder to write (default: the component's in weights/)")
