@@ -82,8 +82,9 @@ MANNERS = {
     "negative": Manner(0.44, 0.50, 0.07, {"nod": 0.22, "shake": 0.44, "tilt": 0.34}, {"brow": 1.0}),
 }
 
-# Seconds of one repetition (median) and the spread of its logarithm. Nods and shakes as measured on the corpus's
-# listeners, within the 1.8 to 3.7 nods a second of Hadar 1985; how long smiles, brows and tilts stay is a rule.
+# Seconds of one repetition (median) and the spread of its logarithm. Nods are as measured on the corpus's listeners,
+# within the 1.8 to 3.7 a second of Hadar 1985; shakes are somewhat quicker than those of people who talk (0.9 s); how
+# long smiles, brows and tilts stay is a rule.
 _SECONDS = {
     "nod": (0.52, 0.18),
     "nods": (0.42, 0.15),
