@@ -27,6 +27,7 @@ from pipeline.clock import SAMPLES_PER_FRAME, frame_count
 from pipeline.drivers.phonetics import MEL_BANDS, MELS_PER_FRAME, log_mel
 from pipeline.drivers.running_level import FIRST_LEVEL, Leveller, levelled, raised
 from pipeline.errors import WeightsError
+from pipeline.hub_share import HubComponent
 from pipeline.threads import one_thread
 
 if TYPE_CHECKING:
@@ -80,12 +81,14 @@ Memory = dict[nn.Module, Tensor]
 """What each layer keeps of the past when sound comes frame by frame."""
 
 
-class AudioEncoder(nn.Module):
+class AudioEncoder(nn.Module, HubComponent):
     """Chang 2023 §4.3 in small: one block a stage where ResNetSE34 has 3 to 6, for a tenth of a core.
 
     Time is halved twice before stage 2 (a hundred mel spectra a second to 25 rows), frequency at each stage;
     stages 3 and 4 look further by dilation (2 and 4 rows).
     """
+
+    component = "audio_encoder"
 
     def __init__(self, config: EncoderConfig = EncoderConfig()) -> None:
         super().__init__()

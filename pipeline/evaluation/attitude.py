@@ -19,6 +19,7 @@ from pipeline.attitudes import ATTITUDES
 from pipeline.coefficients import Coefficients
 from pipeline.errors import WeightsError
 from pipeline.face.morphable import MorphableModel
+from pipeline.hub_share import HubComponent
 
 GROUPS = {"smile": "positive", "neutral": "neutral", "frown": "negative", "sorrow": "negative"}
 """Expressions that are told apart, and the attitude each counts as: brows fall in a frown and rise in sorrow."""
@@ -94,7 +95,7 @@ class Softmax:
 
 
 @dataclass(frozen=True)
-class AttitudeClassifier:
+class AttitudeClassifier(HubComponent):
     """Arrays of the classifier; M = 18 measures without the opening, K bone axes.
 
     Attributes:
@@ -105,6 +106,8 @@ class AttitudeClassifier:
         guessed: from a clip's figures (3 M,) less that rest.
         known: from a clip's means (M,) less those of the person at rest.
     """
+
+    component = "attitude"
 
     slope: np.ndarray
     bone_mean: np.ndarray
