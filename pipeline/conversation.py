@@ -240,7 +240,7 @@ class ConversationalHeadPipeline(SharedWeights):
         scene, draw = self._prepare(portrait, size, renderer, progress)
         speaker = None if video is None else watch_speaker(video, frames, self.model, progress)
         warnings = [*scene.warnings, *(speaker.warnings if speaker else ())]
-        words = words_of(audio, transcript, language_model, warnings)
+        words = words_of(audio, transcript, language_model, self.listener, warnings)
 
         def coefficients() -> Iterator[Coefficients]:
             return self.listener(

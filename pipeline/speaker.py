@@ -21,6 +21,7 @@ from pipeline.face.morphable import MorphableModel
 from pipeline.video import VideoReader
 
 if TYPE_CHECKING:
+    from pipeline.drivers.listening import ListeningDriver
     from pipeline.drivers.words import WordTrack
 
 _CHUNK = 250
@@ -56,15 +57,20 @@ def sound_of(video: VideoReader | None) -> Path:
 
 
 def words_of(
-    audio: str | os.PathLike[str], transcript: str | None, language_model: str | None, warnings: list[str]
+    audio: str | os.PathLike[str],
+    transcript: str | None,
+    language_model: str | None,
+    driver: ListeningDriver,
+    warnings: list[str],
 ) -> WordTrack | None:
-    """What the speaker says, as vectors of meaning; None without a language model, which alone can give them.
+    """What the speaker says, as vectors of meaning; None where it would change nothing.
 
     Args:
         audio: the speaker's sound; read whole.
         transcript: what is said; without it a recogniser from the Hub is asked.
-        language_model: a BERT's name on the Hub, or its folder.
-        warnings: takes a sentence if a transcript is of no use.
+        language_model: a BERT's name on the Hub, or its folder, which alone can give the vectors.
+        driver: what the words are for.
+        warnings: takes a sentence if words were given, but are of no use.
 
     Raises:
         InputError: if models can't be had.
@@ -72,6 +78,9 @@ def words_of(
     if language_model is None:
         if transcript:
             warnings.append("The transcript was not used; name a language model that tells what its words mean.")
+        return None
+    if not driver.uses_words:
+        warnings.append("The words were not used; the listening driver's weights were trained without any.")
         return None
     from pipeline.audio.reading import read_audio
     from pipeline.drivers.words import RECOGNISER, word_track

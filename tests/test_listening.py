@@ -33,6 +33,7 @@ class Nodding:
 
     def __init__(self) -> None:
         self.told: dict[str, Any] = {}
+        self.uses_words = True
 
     def __call__(self, audio: Iterable[np.ndarray], reference: Coefficients, **told: Any) -> Iterator[Coefficients]:
         self.told = told
@@ -232,6 +233,10 @@ def test_words_are_used_where_a_language_model_is_named(listening, listener, por
     clip = listening.listen(portraits["statue"], said, transcript="plum jam", language_model="some/bert")
     assert len(clip.coefficients) == 16 and listener.told["words"] is track
     assert asked == [(16 * SAMPLES_PER_FRAME, "plum jam", "some/bert", words.RECOGNISER)]
+    listener.uses_words = False
+    clip = listening.listen(portraits["statue"], said, transcript="plum jam", language_model="some/bert")
+    assert len(clip.coefficients) == 16 and listener.told["words"] is None and len(asked) == 1
+    assert [warning for warning in clip.warnings if "words were not used" in warning and one_sentence(warning)]
 
 
 def test_a_language_model_that_cannot_be_had_is_one_sentence(listening, portraits, said, monkeypatch):

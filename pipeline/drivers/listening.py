@@ -65,6 +65,11 @@ class ListeningDriver(HubComponent):
         self._shared = Parts(net.eval(), space, liveliness, model)
         self.causal = self if net.config.causal else causal
 
+    @property
+    def uses_words(self) -> bool:
+        """Whether the encoder was trained with vectors of words; where it was not, they change nothing."""
+        return any(bool(weights.any()) for weights in self.encoder.words_in[-1].parameters())
+
     @classmethod
     def load(cls, folder: str | Path) -> ListeningDriver:
         """Read the weights that `save` wrote, and those of the causal variant in `causal/`, if it is there.
