@@ -1,1 +1,49 @@
-"""Renderers: a portrait and coefficients in, frames out."""
+"""Renderers: a portrait and coefficients in, frames out; each by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib import import_module
+from typing import TYPE_CHECKING, Protocol
+
+from pipeline.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from pipeline.coefficients import Coefficients
+    from pipeline.face.portrait import Portrait
+    from pipeline.hub import Weights
+
+# What is embedded comes first; the others need weights of their own, see their modules.
+RENDERERS = {
+    "mesh": ("pipeline.renderers.mesh", "MeshRenderer"),
+    "headgan": ("pipeline.renderers.headgan", "HeadGANRenderer"),
+    "pirenderer": ("pipeline.renderers.pirenderer", "PIRenderer"),
+}
+
+
+class Renderer(Protocol):
+    """Draws one portrait."""
+
+    def render(self, coefficients: Coefficients) -> Iterator[np.ndarray]:
+        """Frames (H, W, 3) uint8 RGB, of the portrait's size, of T frames that follow those of the last call."""
+        ...
+
+
+def load_renderer(name: str, weights: Weights, portrait: Portrait) -> Renderer:
+    """A renderer for `portrait`.
+
+    Args:
+        name: a key of `RENDERERS`.
+        weights: hold the components that it needs.
+        portrait: what to draw.
+
+    Raises:
+        InputError: if there is no renderer of that name.
+        WeightsError: if its weights are not there or cannot be read.
+    """
+    if name not in RENDERERS:
+        raise InputError(f"There is no renderer {name!r}; choose one of: {', '.join(RENDERERS)}.")
+    module, kind = RENDERERS[name]
+    return getattr(import_module(module), kind).load(weights, portrait)
