@@ -10,6 +10,7 @@ import torch
 from pipeline.attitudes import ATTITUDES
 from pipeline.coefficients import Coefficients
 from pipeline.drivers.head_motion import head_room, within_room
+from pipeline.drivers.knots import KNOT, to_frames, to_knots
 from pipeline.drivers.listening_eyes import ListenerEyes
 from pipeline.drivers.listening_flow import NEUTRAL, STEPS, FrameNoise, generate, guides
 from pipeline.drivers.listening_networks import SPEAKER_DIM, Conditions, ListenerNet, Memory
@@ -93,6 +94,11 @@ class Listener:
         if parts.liveliness is not None:
             self._eyes = ListenerEyes(parts.liveliness, parts.model, identity, reference.expression[0], seed, attitude)
 
+    @property
+    def size(self) -> int:
+        """Numbers that describe a frame's motion."""
+        return self._parts.space.size
+
     def rows(self, sound: np.ndarray, turns: np.ndarray, speaker: Coefficients | None, begun: int) -> np.ndarray:
         """Columns of the next n frames: encoder row, turn row, the speaker's face, whether it is seen, and noise."""
         count = len(sound)
@@ -103,29 +109,41 @@ class Listener:
             face[: len(seen), -1] = 1
         return np.concatenate([sound, turns, face, self._noise.take(count)], -1)
 
-    def _conditions(self, rows: np.ndarray) -> tuple[Conditions, torch.Tensor]:
-        """What the network is told of rows (n, ...), for each attitude that is asked, and their noise (1, n, M)."""
-        config = self._parts.net.config
-        table = torch.from_numpy(rows)[None]
-        widths = (config.sound_dim, TURN_DIM, SPEAKER_DIM, 1, self._parts.space.size)
-        *told, noise = table.split(widths, -1)
-        told = [part.expand(len(self._attitudes), -1, -1) for part in told]
-        return Conditions(*told, own=self._own, attitude=self._attitudes), noise
+    def motion(self, rows: np.ndarray, generative: bool = True) -> np.ndarray:
+        """Motion (n, M) of a window's rows (n, ...); the window begins with an even frame of the clip."""
+        return to_frames(self.knots(to_knots(rows), rows[::KNOT, -self._parts.space.size :], generative), len(rows))
 
     @torch.inference_mode()
-    def motion(self, rows: np.ndarray, generative: bool = True, memory: LiveMemory | None = None) -> np.ndarray:
-        """Motion (n, M) of rows (n, ...) of a window, or of those that follow what `memory` knows."""
-        conditions, noise = self._conditions(rows)
+    def knots(
+        self, rows: np.ndarray, noise: np.ndarray, generative: bool = True, memory: LiveMemory | None = None
+    ) -> np.ndarray:
+        """Motion (k, M) at knots, of a window or following what `memory` knows.
+
+        Args:
+            rows: (k, ...) means of what the frames are told.
+            noise: (k, M) of each knot's first frame.
+            generative: False for the plain regression.
+            memory: of what came before, where knots come one by one.
+        """
         net = self._parts.net
+        conditions = self._conditions(rows)
         trunk, layers = (None, [None] * STEPS) if memory is None else (memory.trunk, memory.steps)
         with one_thread():
             heard = net.hear(conditions, trunk)
             if generative:
-                return generate(net, heard, noise, self._attitudes, self._attitude_scale, layers).numpy()
+                drawn = torch.from_numpy(noise)[None]
+                return generate(net, heard, drawn, self._attitudes, self._attitude_scale, layers).numpy()
             answer = net.regression(heard)
             if len(answer) == 2:
                 answer = answer[:1] + self._attitude_scale * (answer[1:] - answer[:1])
             return answer[-1].numpy()
+
+    def _conditions(self, rows: np.ndarray) -> Conditions:
+        """What the network is told of rows (k, ...), once for each attitude that is asked."""
+        config = self._parts.net.config
+        widths = (config.sound_dim, TURN_DIM, SPEAKER_DIM, 1, self._parts.space.size)
+        told = torch.from_numpy(rows)[None].expand(len(self._attitudes), -1, -1).split(widths, -1)
+        return Conditions(*told[:-1], own=self._own, attitude=self._attitudes)
 
     def show(self, motion: np.ndarray, rows: np.ndarray, eyes: bool = True) -> Coefficients:
         """The next n frames' coefficients from motion (n, M) and their rows."""

@@ -1,7 +1,7 @@
 """From noise to one listener's motion: the noise that a seed gives, and the integration that shapes it.
 
-The noise is coloured: a third is white, a third wanders in a quarter of a second, a third in two seconds, as
-motion does. White noise alone has no slow part that convolutions could turn into posture (correlated noise helps
+The noise is coloured: a third of it wanders within a tenth of a second, a third in half a second, a third in two
+seconds, as motion does. White noise has no slow part that convolutions could turn into posture (correlated noise helps
 video diffusion for the same reason, Ge 2023, "Preserve Your Own Correlation").
 """
 
@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
+from pipeline.drivers.knots import KNOT
+
 if TYPE_CHECKING:
     from pipeline.drivers.listening_networks import ListenerNet, Memory
 
@@ -23,7 +25,7 @@ STEPS = 6
 NEUTRAL = 1
 """Index of the attitude that others are guided away from."""
 
-_KEPT = (0.0, 0.85, 0.98)  # of each third of the noise after a frame
+_KEPT = (0.7, 0.9, 0.98)  # of each third of the noise after a frame
 _UNIT = len(_KEPT) ** 0.5
 
 
@@ -49,10 +51,10 @@ class FrameNoise:
         return total.astype(np.float32)
 
 
-def coloured_noise(rng: np.random.Generator, batch: int, frames: int, size: int) -> np.ndarray:
-    """(batch, frames, size) noise as `FrameNoise` gives, for training."""
-    rows = FrameNoise([int(rng.integers(2**31))], batch * size).take(frames)
-    return np.ascontiguousarray(rows.reshape(frames, batch, size).transpose(1, 0, 2))
+def coloured_noise(rng: np.random.Generator, batch: int, knots: int, size: int) -> np.ndarray:
+    """(batch, knots, size) noise as `FrameNoise` gives at every knot, for training."""
+    rows = FrameNoise([int(rng.integers(2**31))], batch * size).take(KNOT * knots)[::KNOT]
+    return np.ascontiguousarray(rows.reshape(knots, batch, size).transpose(1, 0, 2))
 
 
 @cache
@@ -71,7 +73,7 @@ def generate(
     scale: float = 1.0,
     memories: Sequence[Memory | None] = (None,) * STEPS,
 ) -> Tensor:
-    """Motion of T frames, guided by attitude.
+    """Motion of T knots, guided by attitude.
 
     Guidance (Ho and Salimans 2022) here goes from the neutral listener, not from none: a scale of 0 is the
     neutral one, 1 the attitude as it was taught, 2 twice as far from neutral.
@@ -81,7 +83,7 @@ def generate(
         noise: (1, T, M).
         attitude: (1,) or (2,) indices that belong to `heard`.
         scale: of the guidance, 0 or more.
-        memories: one for each step of Euler's method: of the layers, where frames come one by one.
+        memories: one for each step of Euler's method: of the layers, where knots come one by one.
 
     Returns:
         (T, M).

@@ -8,10 +8,12 @@ import numpy as np
 
 from pipeline.coefficients import Coefficients
 from pipeline.drivers.audio_encoder import LOOKAHEAD_FRAMES, LiveEncoder
+from pipeline.drivers.knots import KNOT, behind, to_knots
 from pipeline.drivers.listener import Listener, LiveMemory
 
-DELAY_FRAMES = LOOKAHEAD_FRAMES
-"""Frames by which the listener's frames are behind the sound: 120 ms. No other sound from the future is known."""
+DELAY_FRAMES = LOOKAHEAD_FRAMES + KNOT
+"""Frames by which the listener is behind the sound: as far as the encoder looks, and a knot; 200 ms. No other sound
+from the future is known."""
 
 STEPS = 4  # of the integration, fewer than for files
 
@@ -21,8 +23,10 @@ class LiveListener:
 
     def __init__(self, listener: Listener, encoder: LiveEncoder, reference: Coefficients) -> None:
         self._listener, self._encoder, self._reference = listener, encoder, reference[0]
-        self._turns: deque[np.ndarray] = deque()
-        self._faces: deque[Coefficients | None] = deque()
+        self._waiting: deque[tuple[np.ndarray, Coefficients | None]] = deque()  # turn and face, not encoded yet
+        self._rows: deque[np.ndarray] = deque()  # not shown yet
+        self._heard = 0  # rows so far
+        self._knots: deque[np.ndarray] = deque(maxlen=3)
         self._memory = LiveMemory.empty(STEPS)
 
     def step(self, samples: np.ndarray, speaker: Coefficients | None = None) -> Coefficients:
@@ -39,9 +43,23 @@ class LiveListener:
             ValueError: if `samples` is not one frame.
         """
         sound = self._encoder.step(samples)
-        self._turns.append(self._listener.turns.hear(samples).conditions())
-        self._faces.append(speaker)
+        self._waiting.append((self._listener.turns.hear(samples).conditions(), speaker))
         if sound is None:
             return self._reference
-        rows = self._listener.rows(sound[None], self._turns.popleft(), self._faces.popleft(), 0)
-        return self._listener.show(self._listener.motion(rows, memory=self._memory), rows)
+        turn, face = self._waiting.popleft()
+        self._rows.append(self._listener.rows(sound[None], turn, face, 0))
+        self._heard += 1
+        if self._heard % KNOT == 0:
+            self._draw_knot()
+        if self._heard <= KNOT:
+            return self._reference
+        # The frame before the newest knot, at a quarter or three quarters of the way from the knot before.
+        part = 0.25 if self._heard % KNOT == 0 else 0.75
+        return self._listener.show(behind(np.stack(self._knots), part)[None], self._rows.popleft())
+
+    def _draw_knot(self) -> None:
+        pair = np.concatenate([self._rows[-KNOT + at] for at in range(KNOT)])
+        noise = pair[:1, -self._listener.size :]
+        knot = self._listener.knots(to_knots(pair), noise, memory=self._memory)[0]
+        # Before the first knot there was the same.
+        self._knots.extend([knot] * (1 if self._knots else 3))

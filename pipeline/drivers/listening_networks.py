@@ -1,11 +1,11 @@
 """The listening driver's network: Chang 2023 §4.4, and a generative head in place of its last layer.
 
 The trunk fuses what is heard with what is seen of the speaker (eq. 4), adds the turn of talk, the listener's own
-coefficients and the attitude, and decodes them by six layers of GRU (eq. 5). They step through pairs of frames, 12.5
-a second: they carry what lasts, while what is heard and decided in a frame takes the way around them. A linear head
-on the trunk is Chang's regression. Regression knows one answer and so gives the mean of all; the second head is a
-velocity field after flow matching (Lipman 2023) that turns noise into one of the answers, conditioned on the trunk.
+coefficients and the attitude, and decodes them by six layers of GRU (eq. 5). A linear head on it is Chang's
+regression. Regression knows one answer and so gives the mean of all; the second head is a velocity field after flow
+matching (Lipman 2023) that turns noise into one of the answers, conditioned on the trunk.
 
+All step through knots, 12.5 a second (`pipeline.drivers.knots`): nobody's head or face moves faster while listening.
 In the causal variant the GRU runs forwards only and convolutions look back only; then both can go on from a memory.
 """
 
@@ -31,8 +31,8 @@ class ListenerConfig:
     """Sizes of the network.
 
     Attributes:
-        causal: whether frame t depends on nothing later than frame t of its inputs.
-        motion_dim: numbers a frame of motion, see `MotionSpace`.
+        causal: whether knot t depends on nothing later than t in its inputs.
+        motion_dim: numbers a knot of motion, see `MotionSpace`.
         sound_dim: length of an encoder row.
         turn_dim: length of a row of `TurnPlan.conditions`.
         width: of the fusion; hidden: of each GRU layer and direction.
@@ -47,13 +47,13 @@ class ListenerConfig:
     hidden: int = 48
     layers: int = 6
     head_width: int = 80
-    dilations: tuple[int, ...] = (1, 2, 4, 8, 16, 1, 4)
+    dilations: tuple[int, ...] = (1, 2, 4, 8, 1, 2, 4)
     dropout: float = 0.1
 
 
 @dataclass
 class Conditions:
-    """What the driver is told of T frames of B clips.
+    """What the driver is told of T knots of B clips.
 
     Attributes:
         sound: (B, T, sound_dim) rows of the audio encoder.
@@ -73,7 +73,7 @@ class Conditions:
 
 
 Memory = dict[object, Tensor]
-"""What layers keep of the past when frames come one by one."""
+"""What layers keep of the past when knots come one by one."""
 
 
 class ListenerNet(nn.Module):
@@ -100,7 +100,7 @@ class ListenerNet(nn.Module):
             sigma: 0 (motion) to 1 (noise).
             heard: (B, T, H) of `hear`.
             attitude: (B,) index.
-            memory: of the layers for this step of the integration, where frames come one by one.
+            memory: of the layers for this step of the integration, where knots come one by one.
         """
         return self.flow(noisy, sigma, heard, attitude, memory)
 
@@ -119,7 +119,6 @@ class _Trunk(nn.Module):
         self.gru = nn.GRU(
             width, hidden, config.layers, batch_first=True, bidirectional=not config.causal, dropout=between
         )
-        self.causal = config.causal
         self.size = hidden if config.causal else 2 * hidden
         # A way around the six layers: what the turn of talk says at once need not be learned through them.
         self.around = nn.Linear(width, self.size)
@@ -128,32 +127,11 @@ class _Trunk(nn.Module):
         x = self.fusion(conditions) + self.turns_in(conditions.turns)
         own = self.own_in(scaled(conditions.own)) + self.attitude_in(conditions.attitude)
         x = self.dropout(F.silu(self.norm(x + own[:, None])))
-        decoded = self._decoded(x) if memory is None else self._next(x, memory)
-        return decoded + self.around(x)
-
-    def _decoded(self, x: Tensor) -> Tensor:
-        """(B, T, size) of the GRU, which takes two frames as one."""
-        frames = x.shape[1]
-        decoded, _ = self.gru(_pairs(F.pad(x, (0, 0, 0, frames % 2))))
-        decoded = decoded.repeat_interleave(2, 1)
-        if self.causal:  # a pair is known with its second frame, and holds for the next one too
-            decoded = F.pad(decoded, (0, 0, 1, 0))
-        return decoded[:, :frames]
-
-    def _next(self, x: Tensor, memory: Memory) -> Tensor:
-        """The same for one frame more, (B, 1, size)."""
-        first = memory.pop((self, "first"), None)
-        if first is None:
-            memory[self, "first"] = x
+        if memory is None:
+            decoded, _ = self.gru(x)
         else:
-            decoded, memory[self, "state"] = self.gru(_pairs(torch.cat([first, x], 1)), memory.get((self, "state")))
-            memory[self, "decoded"] = decoded
-        return memory.get((self, "decoded"), x.new_zeros(len(x), 1, self.size))
-
-
-def _pairs(x: Tensor) -> Tensor:
-    """(B, 2 T, C) → (B, T, C) means."""
-    return x.unflatten(1, (-1, 2)).mean(2)
+            decoded, memory[self] = self.gru(x, memory.get(self))
+        return decoded + self.around(x)
 
 
 class _CrossModalFusion(nn.Module):
@@ -195,7 +173,11 @@ class _Velocity(nn.Module):
         x = self.motion_in(noisy) + self.heard_in(heard)
         for block in self.blocks:
             x = x + block(x, told, memory)
-        return self.out(self.out_norm(x))
+        # What the best linear guess would be if motion were noise of unit variance too: the rest is learned
+        # (preconditioning, Karras 2022, "Elucidating the Design Space of Diffusion-Based Generative Models", §5).
+        share = sigma[:, None, None]
+        guess = (2 * share - 1) / (share.square() + (1 - share).square())
+        return guess * noisy + self.out(self.out_norm(x))
 
 
 class _Block(nn.Module):

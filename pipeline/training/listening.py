@@ -19,6 +19,7 @@ from torch import Tensor
 
 from pipeline.coefficients import POSE_DIM
 from pipeline.drivers.audio_encoder import AudioEncoder, encode
+from pipeline.drivers.knots import to_knots
 from pipeline.drivers.listening import CAUSAL, ListeningDriver
 from pipeline.drivers.listening_flow import coloured_noise
 from pipeline.drivers.listening_networks import OWN_DIM, SPEAKER_DIM, Conditions, ListenerConfig, ListenerNet
@@ -27,7 +28,7 @@ from pipeline.face.morphable import MorphableModel
 from pipeline.hub import EMBEDDED
 from pipeline.training.listening_lessons import ListeningLesson, make_lessons
 
-CLIP_FRAMES = 100
+CLIP_KNOTS = 64  # 5 s
 _WARM_STEPS = 30
 _MOTION_LIMIT = 5.0  # units beyond which a lesson's motion is a tracker's slip
 _OWN_NOISE = np.repeat((0.3, 0.05), (OWN_DIM - POSE_DIM, POSE_DIM)).astype(np.float32)
@@ -44,12 +45,13 @@ class Recipe:
         strangers: share of examples that are told nothing of the portrait.
         continuity: w1 and w2 of eq. 6.
         regression: weight of eq. 6 against the flow's loss.
-        pitch: weight of the head's pitch in the flow's loss: nods are what is looked for.
+        pitch: weight of the head's pitch in the flow's loss: nods are what is looked for. Components of expression
+            weigh as much as they move.
         average: share of the averaged weights that a step keeps.
     """
 
     config: ListenerConfig = field(default_factory=ListenerConfig)
-    batch: int = 24
+    batch: int = 32
     draws: int = 2
     learning_rate: float = 3e-3
     last_rate: float = 5e-5
@@ -60,13 +62,13 @@ class Recipe:
     strangers: float = 0.3
     continuity: float = 2.0
     regression: float = 0.15
-    pitch: float = 2.0
+    pitch: float = 2.5
     average: float = 0.99
 
 
 @dataclass(frozen=True)
 class Example:
-    """A lesson as the network takes it; arrays of T frames, float32.
+    """A lesson as the network takes it; arrays of T knots, float32.
 
     Attributes:
         sound: (T, 128); turns: (T, TURN_DIM); motion: (T, M).
@@ -98,10 +100,10 @@ def prepare(lesson: ListeningLesson, encoder: AudioEncoder, space: MotionSpace) 
         speaker[: len(face)] = np.concatenate([face.expression, face.pose, np.ones((len(face), 1))], -1)
     own = np.concatenate([lesson.reference.expression[0], lesson.reference.pose[0]])
     return Example(
-        sound=rows[:count],
-        turns=turns[:count].astype(np.float32),
-        motion=motion[:count].clip(-_MOTION_LIMIT, _MOTION_LIMIT),
-        speaker=speaker,
+        sound=to_knots(rows[:count]),
+        turns=to_knots(turns[:count].astype(np.float32)),
+        motion=to_knots(motion[:count].clip(-_MOTION_LIMIT, _MOTION_LIMIT)),
+        speaker=to_knots(speaker),
         own=own.astype(np.float32),
         attitude=lesson.attitude,
         real=lesson.source == "real",
@@ -110,6 +112,7 @@ def prepare(lesson: ListeningLesson, encoder: AudioEncoder, space: MotionSpace) 
 
 def train_network(
     examples: list[Example],
+    space: MotionSpace,
     recipe: Recipe,
     seed: int = 0,
     held: list[Example] | None = None,
@@ -126,6 +129,7 @@ def train_network(
     net = ListenerNet(recipe.config) if start is None else copy.deepcopy(start)
     average = copy.deepcopy(net)
     optimiser = torch.optim.AdamW(net.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
+    weights = flow_weights(space, recipe)
     started, losses = time.monotonic(), []
     for step in range(recipe.steps):
         done = max(step / recipe.steps, (time.monotonic() - started) / (60 * minutes))
@@ -134,7 +138,7 @@ def train_network(
         cosine = recipe.last_rate + (recipe.learning_rate - recipe.last_rate) * 0.5 * (1 + np.cos(np.pi * done))
         optimiser.param_groups[0]["lr"] = cosine * min(1.0, (step + 1) / _WARM_STEPS)
         net.train()
-        terms = losses_of(net, draw_batch(examples, recipe, rng), recipe, rng)
+        terms = losses_of(net, draw_batch(examples, recipe, rng), weights, recipe, rng)
         loss = recipe.regression * terms[0] + terms[1]
         optimiser.zero_grad()
         loss.backward()
@@ -148,14 +152,14 @@ def train_network(
         if (step + 1) % 100 == 0 or step + 1 == recipe.steps:
             said = "regression {:.3f}, flow {:.3f}".format(*np.mean(losses[-100:], 0))
             if held:
-                said += ", held out {:.3f}, {:.3f}".format(*measure(average, held, recipe))
+                said += ", held out {:.3f}, {:.3f}".format(*measure(average, held, weights, recipe))
             log(f"seed {seed} step {step + 1}/{recipe.steps}: {said}, {time.monotonic() - started:.0f} s")
     return average.eval()
 
 
 @dataclass
 class Batch:
-    """B examples of `CLIP_FRAMES`; `mask` (B, T) is 1 where there is a lesson."""
+    """B examples of `CLIP_KNOTS`; `mask` (B, T) is 1 where there is a lesson."""
 
     conditions: Conditions
     motion: Tensor
@@ -170,7 +174,7 @@ def draw_batch(examples: list[Example], recipe: Recipe, rng: np.random.Generator
         share[real] *= recipe.real / share[real].sum()
         share[~real] *= (1 - recipe.real) / share[~real].sum()
     chosen = [examples[index] for index in rng.choice(len(examples), recipe.batch, p=share / share.sum())]
-    starts = [int(rng.integers(0, max(1, len(one.motion) - CLIP_FRAMES + 1))) for one in chosen]
+    starts = [int(rng.integers(0, max(1, len(one.motion) - CLIP_KNOTS + 1))) for one in chosen]
     batch = _stack(chosen, starts)
     told = batch.conditions
     told.seen[torch.from_numpy(rng.random(recipe.batch) < recipe.masking)] = 0
@@ -183,9 +187,9 @@ def draw_batch(examples: list[Example], recipe: Recipe, rng: np.random.Generator
 def _stack(chosen: list[Example], starts: list[int]) -> Batch:
     def rows(name: str) -> Tensor:
         first = getattr(chosen[0], name)
-        table = np.zeros((len(chosen), CLIP_FRAMES, first.shape[1]), np.float32)
+        table = np.zeros((len(chosen), CLIP_KNOTS, first.shape[1]), np.float32)
         for row, (one, start) in enumerate(zip(chosen, starts, strict=True)):
-            part = getattr(one, name)[start : start + CLIP_FRAMES]
+            part = getattr(one, name)[start : start + CLIP_KNOTS]
             table[row, : len(part)] = part
         return torch.from_numpy(table)
 
@@ -199,11 +203,13 @@ def _stack(chosen: list[Example], starts: list[int]) -> Batch:
         own=torch.from_numpy(np.stack([one.own for one in chosen])),
         attitude=torch.tensor([one.attitude for one in chosen]),
     )
-    return Batch(conditions, rows("motion"), (torch.arange(CLIP_FRAMES) < lengths[:, None]).float())
+    return Batch(conditions, rows("motion"), (torch.arange(CLIP_KNOTS) < lengths[:, None]).float())
 
 
-def losses_of(net: ListenerNet, batch: Batch, recipe: Recipe, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Eq. 6 and the flow's loss, each a mean over frames.
+def losses_of(
+    net: ListenerNet, batch: Batch, weights: Tensor, recipe: Recipe, rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """Eq. 6 and the flow's loss, each a mean over knots; `weights` as of `flow_weights`.
 
     The flow's: the squared error of the velocity at shares of noise drawn from a logit-normal distribution (Esser
     2024, "Scaling Rectified Flow Transformers", §3.1).
@@ -218,10 +224,16 @@ def losses_of(net: ListenerNet, batch: Batch, recipe: Recipe, rng: np.random.Gen
     noise = torch.from_numpy(coloured_noise(rng, *motion.shape))
     noisy = motion + sigma[:, None, None] * (noise - motion)
     velocity = net.velocity(noisy, sigma, heard, batch.conditions.attitude.repeat(recipe.draws))
-    weights = torch.ones(motion.shape[-1])
-    weights[0] = recipe.pitch
     squares = ((velocity - (noise - motion)).square() * weights).mean(-1, keepdim=True)
     return regression, (squares * mask).sum() / mask.sum()
+
+
+def flow_weights(space: MotionSpace, recipe: Recipe) -> Tensor:
+    """(M,) of each number of motion in the flow's loss; their mean is 1."""
+    weights = torch.ones(space.size)
+    weights[0] = recipe.pitch
+    weights[POSE_DIM:] = torch.from_numpy(space.scale[POSE_DIM:] / space.scale[POSE_DIM:].mean())
+    return weights / weights.mean()
 
 
 def _norms(error: Tensor, mask: Tensor) -> Tensor:
@@ -232,11 +244,11 @@ def _norms(error: Tensor, mask: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def measure(net: ListenerNet, examples: list[Example], recipe: Recipe) -> tuple[float, float]:
+def measure(net: ListenerNet, examples: list[Example], weights: Tensor, recipe: Recipe) -> tuple[float, float]:
     """Both losses on examples, always with the same noise."""
     rng = np.random.default_rng(1)
     net.eval()
-    found = [[term.item() for term in losses_of(net, batch, recipe, rng)] for batch in _all(examples)]
+    found = [[term.item() for term in losses_of(net, batch, weights, recipe, rng)] for batch in _all(examples)]
     regression, flow = np.mean(found, 0)
     return float(regression), float(flow)
 
@@ -248,10 +260,10 @@ def _all(examples: list[Example]) -> Iterator[Batch]:
 
 
 def split_lessons(lessons: list[ListeningLesson]) -> tuple[list[ListeningLesson], list[ListeningLesson]]:
-    """Every twelfth composed lesson is held out, to watch by; real listeners are too few to spare one."""
-    composed = [lesson.name for lesson in lessons if lesson.source != "real"]
-    held = set(composed[5::12])
-    return [one for one in lessons if one.name not in held], [one for one in lessons if one.name in held]
+    """Every twelfth composed sound is held out with all who listen to it, to watch by; real listeners are too few."""
+    sounds = list(dict.fromkeys(id(lesson.sound) for lesson in lessons if lesson.source != "real"))
+    held = set(sounds[5::12])
+    return [one for one in lessons if id(one.sound) not in held], [one for one in lessons if id(one.sound) in held]
 
 
 def measure_space(lessons: list[ListeningLesson], model: MorphableModel) -> MotionSpace:
@@ -289,7 +301,7 @@ def main(
         encoder = AudioEncoder.load(Path(encoders) / (CAUSAL if causal else ""))
         config = ListenerConfig(causal=causal, motion_dim=space.size, sound_dim=encoder.config.output_dim)
         examples, watched = ([prepare(one, encoder, space) for one in some] for some in (taught, held))
-        log(f"{'causal' if causal else 'full'}: {sum(len(one.motion) for one in examples)} frames to learn from")
-        net = train_network(examples, Recipe(config), int(causal), watched, log, minutes / 2)
+        log(f"{'causal' if causal else 'full'}: {sum(len(one.motion) for one in examples)} knots to learn from")
+        net = train_network(examples, space, Recipe(config), int(causal), watched, log, minutes / 2)
         drivers.append(ListeningDriver(net, encoder, space, None, model, *drivers))
     drivers[-1].save(output)
