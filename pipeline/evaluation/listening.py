@@ -121,13 +121,14 @@ def _portrait(
     }
     row: Row = {"attitude": task.attitude, "lost": 0}
     if options.encode:
-        source = str(task.sounds[0].path)
+        shortest = min(range(len(speech)), key=lambda index: len(speech[index]))
+        source = str(task.sounds[shortest].path)
         clip = pipeline.listen(scene, source, attitude=task.attitude, seed=options.seed, **options.pipeline)
         track = rendered_track(clip, True)
         coefficients = fitted(track, pipeline.model, scene.identity)
         seen = judge(coefficients, pipeline.model, scene.identity, scene.coefficients)
         results["MP4"] = [
-            _count(pipeline.model, scene.identity, coefficients, Speech.of(speech[0]), None, None, seen, asked)
+            _count(pipeline.model, scene.identity, coefficients, Speech.of(speech[shortest]), None, None, seen, asked)
         ]
         row["lost"] = int((~track.found).sum())
     return row | {"listened": results}  # type: ignore[dict-item]
