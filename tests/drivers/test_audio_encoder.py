@@ -283,7 +283,7 @@ def test_training_learns_to_hear_the_voice_and_words() -> None:
     item = Spoken(heard.samples, heard.targets, np.zeros(len(heard.targets) * 2, int), words)
     said: list[str] = []
     config = EncoderConfig(word_dim=5, width=4, output_dim=16)
-    encoder, questions = train_encoder([heard], [item, item], config, minutes=10, log=said.append, most_steps=10)
+    encoder, questions = train_encoder([heard], [item, item], config, minutes=10, log=said.append, most_steps=7)
     assert said and "words" in said[-1]
     assert encoder.words_in[1].weight.abs().max() > 0  # they were given vectors, and were used
     batch: list[Example] = [example(heard, np.random.default_rng(9), [], causal=False)]
