@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from pipeline.audio.features import FEATURE_DIM, extract_features
 from pipeline.clock import SAMPLES_PER_FRAME, frame_count
@@ -27,26 +28,40 @@ BLOCKS = {
     ),
 }
 SOUND_DIM = BLOCKS["phonetic"].stop
+RAW_DIM = FEATURE_DIM + MELS_PER_FRAME * MEL_BANDS
 CONTEXT_FRAMES = 14  # rows on each side that a row depends on: the recogniser sees furthest
+
+
+def sense(samples: np.ndarray) -> np.ndarray:
+    """What there is to hear, of sound (N,) at 16 kHz that `pipeline.drivers.level` made even.
+
+    Returns:
+        (ceil(N / 640), `RAW_DIM`) float32: ViCo's features, then four mel spectra.
+    """
+    frames = frame_count(len(samples))
+    if frames == 0:
+        return np.zeros((0, RAW_DIM), np.float32)
+    whole = np.pad(samples.astype(np.float32), (0, frames * SAMPLES_PER_FRAME - len(samples)))
+    return np.concatenate([extract_features(whole), log_mel(whole).reshape(frames, -1).numpy()], 1)
+
+
+def heard(raw: Tensor, ears: PhoneNet) -> Tensor:
+    """Rows (B, T, SOUND_DIM), columns as in `BLOCKS`, of what was sensed (B, T, RAW_DIM); lets gradients through."""
+    count, frames, _ = raw.shape
+    mel = raw[..., FEATURE_DIM:].reshape(count, frames * MELS_PER_FRAME, MEL_BANDS)
+    hidden, visemes = ears.features(mel)
+    halves = mel.reshape(count, frames, STEPS_PER_FRAME, MELS_PER_FRAME // STEPS_PER_FRAME, MEL_BANDS).mean(3)
+    phonetic = torch.cat([hidden, visemes], -1).reshape(count, frames, -1)
+    return torch.cat([raw[..., :FEATURE_DIM], halves.reshape(count, frames, -1), phonetic], -1)
 
 
 @torch.inference_mode()
 def hear(samples: np.ndarray, phone_net: PhoneNet) -> np.ndarray:
-    """Rows for the driver, of sound (N,) at 16 kHz that `pipeline.drivers.level` made even.
-
-    Returns:
-        (ceil(N / 640), `SOUND_DIM`) float32; columns as in `BLOCKS`.
-    """
-    frames = frame_count(len(samples))
-    if frames == 0:
+    """Rows (ceil(N / 640), SOUND_DIM) float32 of sound (N,): `sense` and `heard` in one."""
+    raw = sense(samples)
+    if len(raw) == 0:
         return np.zeros((0, SOUND_DIM), np.float32)
-    whole = np.pad(samples.astype(np.float32), (0, frames * SAMPLES_PER_FRAME - len(samples)))
-    vico = extract_features(whole)
-    mel = log_mel(whole)
-    hidden, visemes = phone_net.features(mel[None])
-    halves = mel.reshape(frames, STEPS_PER_FRAME, MELS_PER_FRAME // STEPS_PER_FRAME, MEL_BANDS).mean(2)
-    phonetic = torch.cat([hidden[0], visemes[0]], -1).reshape(frames, -1)
-    return np.concatenate([vico, halves.reshape(frames, -1).numpy(), phonetic.numpy()], 1)
+    return heard(torch.from_numpy(raw)[None], phone_net)[0].numpy()
 
 
 def viseme_in(rows: np.ndarray, name: str) -> np.ndarray:

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.coefficients import CROP_DIM, EXPRESSION_DIM, POSE_DIM
-from pipeline.drivers.hearing import SOUND_DIM
+from pipeline.drivers.hearing import BLOCKS, SOUND_DIM, heard
+from pipeline.drivers.phonetics import PhoneNet
 
 OUTPUT_DIM = EXPRESSION_DIM + POSE_DIM + CROP_DIM
 GEOMETRY_DIM = 4  # of the portrait's mouth, see `pipeline.drivers.mouth`
@@ -82,6 +83,30 @@ class DriverNet(nn.Module):
         if self.core is not None:
             x, _ = self.core(x.contiguous())
         return self.head(self.dropout(_over_time(self.outer_norm, x)))
+
+
+class Member(nn.Module):
+    """One of the ensemble: a recogniser of its own, taught further by lips, and the network that listens to it.
+
+    Args:
+        config: of the network.
+        ears: the recogniser.
+        blocks: the kinds of features (keys of `hearing.BLOCKS`) that the network hears; the others are nought.
+    """
+
+    def __init__(self, config: DriverConfig, ears: PhoneNet, blocks: tuple[str, ...] = ("mel", "phonetic")) -> None:
+        super().__init__()
+        self.blocks = blocks
+        self.ears = ears
+        self.net = DriverNet(config)
+        heeded = torch.zeros(config.sound_dim)
+        for block in blocks:
+            heeded[BLOCKS[block]] = 1
+        self.register_buffer("heeded", heeded, persistent=False)
+
+    def forward(self, raw: Tensor, reference: Tensor) -> Tensor:
+        """Residuals (B, T, 73) for rows (B, T, RAW_DIM) of `hearing.sense` and reference (B, reference_dim)."""
+        return self.net(heard(raw, self.ears) * self.heeded, reference)
 
 
 def _convolution(core: str, width: int, taps: int, dilation: int) -> nn.Sequential:

@@ -23,11 +23,11 @@ from pipeline.audio.features import FEATURE_DIM, LOUDNESS, extract_features
 from pipeline.audio.voice import CONTEXT_FRAMES, voice_activity
 from pipeline.clock import FPS, SAMPLES_PER_FRAME, frame_count
 from pipeline.coefficients import EXPRESSION_DIM, Coefficients
-from pipeline.drivers.hearing import BLOCKS, hear, viseme_in
+from pipeline.drivers.hearing import heard, sense, viseme_in
 from pipeline.drivers.level import QUIETEST, normalised, speech_level
 from pipeline.drivers.liveliness import Liveliness, LivelinessFrames
 from pipeline.drivers.mouth import LEAST_GAP, MOUTH, MOUTH_DIM, Mouth, above
-from pipeline.drivers.networks import DriverConfig, DriverNet
+from pipeline.drivers.networks import DriverConfig, Member
 from pipeline.drivers.phonetics import PhoneNet
 from pipeline.errors import WeightsError
 from pipeline.face.morphable import MorphableModel
@@ -70,14 +70,14 @@ class TalkingDriver(HubComponent):
 
     def __init__(
         self,
-        members: list[tuple[DriverNet, tuple[str, ...]]],
+        members: list[Member],
         phone_net: PhoneNet,
         mouth: Mouth,
         finish: Finish,
         liveliness: Liveliness | None,
         model: MorphableModel,
     ) -> None:
-        self.members = [(net.eval(), blocks) for net, blocks in members]
+        self.members = [member.eval() for member in members]
         self.phone_net = phone_net.eval()
         self.mouth = mouth
         self.finish = finish
@@ -99,10 +99,10 @@ class TalkingDriver(HubComponent):
             config = json.loads((folder / "config.json").read_text())
             tensors = {name: value.float() for name, value in load_file(str(folder / "model.safetensors")).items()}
             members = []
-            for index, member in enumerate(config["members"]):
-                net = DriverNet(DriverConfig(**member["network"]))
-                net.load_state_dict(_under(f"member{index}", tensors), strict=False)
-                members.append((net, tuple(member["blocks"])))
+            for index, entry in enumerate(config["members"]):
+                member = Member(DriverConfig(**entry["network"]), PhoneNet(**entry["ears"]), tuple(entry["blocks"]))
+                member.load_state_dict(_under(f"member{index}", tensors), strict=False)
+                members.append(member)
             phone_net = PhoneNet(**config["phonetics"])
             phone_net.load_state_dict(_under("phonetics", tensors), strict=False)
             finish = Finish(gains=_under("finish", tensors)["gains"].numpy(), **config["finish"])
@@ -122,7 +122,8 @@ class TalkingDriver(HubComponent):
 
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        parts = {f"member{index}": net for index, (net, _) in enumerate(self.members)} | {"phonetics": self.phone_net}
+        parts: dict[str, torch.nn.Module] = {f"member{index}": member for index, member in enumerate(self.members)}
+        parts["phonetics"] = self.phone_net
         tensors = {
             f"{part}.{name}": value.half().contiguous()
             for part, net in parts.items()
@@ -133,7 +134,14 @@ class TalkingDriver(HubComponent):
         save_file(tensors, str(folder / "model.safetensors"))
         config = {
             "_class_name": "TalkingDriver",
-            "members": [{"network": vars(net.config), "blocks": list(blocks)} for net, blocks in self.members],
+            "members": [
+                {
+                    "network": vars(member.net.config),
+                    "ears": {"channels": member.ears.channels},
+                    "blocks": list(member.blocks),
+                }
+                for member in self.members
+            ],
             "phonetics": {"channels": self.phone_net.channels},
             "finish": {
                 name: float(getattr(self.finish, name)) for name in ("opening_gain", "opening_centre", "closing")
@@ -246,7 +254,7 @@ class _Lips:
         self._own = beta[MOUTH]
         self._base = mouth.opened(beta, -geometry[0])
         self._reference = torch.from_numpy(reference_row(reference, geometry))[None]
-        still = hear(np.zeros(3 * FPS * SAMPLES_PER_FRAME, np.float32), driver.phone_net)
+        still = torch.from_numpy(sense(np.zeros(3 * FPS * SAMPLES_PER_FRAME, np.float32)))[None]
         rest = self._base[None, MOUTH] + self._residual(still)[FPS : 2 * FPS].mean(0)
         self._rest = mouth.opened(_full(rest), LEAST_GAP - self._opening(rest))[0, MOUTH]
         self._level = QUIETEST
@@ -279,21 +287,21 @@ class _Lips:
     def _mouth(self, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """β[20:] (T, 44) of a whole window, and how far (T,) speech has it."""
         self._level = max(speech_level(samples), self._level - _LEVEL_FALL)
-        rows = hear(normalised(samples, self._level), self._driver.phone_net)
-        residual = self._residual(rows)
+        raw = torch.from_numpy(sense(normalised(samples, self._level)))[None]
+        with torch.inference_mode():
+            rows = heard(raw, self._driver.phone_net)[0].numpy()
+        residual = self._residual(raw)
         opening = self._opening(self._base[MOUTH] + residual)
         mouth = self._finished(self._base[MOUTH] + self._with_gains(residual), opening, viseme_in(rows, "lips"))
         speaking = speaking_share(voice_activity(samples), viseme_in(rows, "silence"), rows[:, LOUDNESS])
         return self._rest + self._scale * speaking[:, None] * (mouth - self._rest), speaking
 
-    def _residual(self, rows: np.ndarray) -> np.ndarray:
-        """The ensemble's mean answer (T, 44)."""
-        total = np.zeros((len(rows), MOUTH_DIM), np.float32)
+    def _residual(self, raw: torch.Tensor) -> np.ndarray:
+        """The ensemble's mean answer (T, 44) to what was sensed (1, T, RAW_DIM)."""
+        total = np.zeros((raw.shape[1], MOUTH_DIM), np.float32)
         with _LOCK, torch.inference_mode(), one_thread():
-            for net, blocks in self._driver.members:
-                heard = only(rows, blocks)
-                answer = net(torch.from_numpy(heard)[None], self._reference)[0]
-                total += answer[:, MOUTH].numpy()
+            for member in self._driver.members:
+                total += member(raw, self._reference)[0, :, MOUTH].numpy()
         return total / len(self._driver.members)
 
     def _with_gains(self, residual: np.ndarray) -> np.ndarray:
@@ -351,15 +359,6 @@ def speaking_share(voice: np.ndarray, silence: np.ndarray, loudness: np.ndarray)
 def _full(mouth: np.ndarray) -> np.ndarray:
     """β (T, 64) of mouths (T, 44), the upper face at nought."""
     return np.pad(mouth, ((0, 0), (MOUTH.start, 0)))
-
-
-def only(rows: np.ndarray, blocks: tuple[str, ...]) -> np.ndarray:
-    """Rows with what the network was not taught to hear set to nought."""
-    rows = rows.astype(np.float32)
-    for name, block in BLOCKS.items():
-        if name not in blocks:
-            rows[..., block] = 0
-    return rows
 
 
 def sure(probability: np.ndarray) -> np.ndarray:

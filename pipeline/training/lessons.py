@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pipeline.audio.reading import read_audio
-from pipeline.drivers.hearing import hear
+from pipeline.drivers.hearing import sense
 from pipeline.drivers.level import normalised
 from pipeline.drivers.mouth import Mouth
-from pipeline.drivers.phonetics import PhoneNet
 from pipeline.drivers.talking import reference_row
 from pipeline.face.morphable import MorphableModel
 from pipeline.training.augmentation import augment, revoice, stretch
@@ -31,7 +30,7 @@ class Lesson:
     Attributes:
         name, speaker: from the manifest.
         weight: how often it is drawn, relative to others.
-        sound: for each reading (T, SOUND_DIM) float16; the first is the sound as it is.
+        sound: for each reading (T, RAW_DIM) float16, see `hearing.sense`; the first is the sound as it is.
         expression: for each reading β (T, 64) under the clip's own α, in step with the sound.
         pose: for each reading p (T, 6).
         references: (R, REFERENCE_DIM) what the driver is told of the portrait.
@@ -87,12 +86,11 @@ def add_reading(
     lesson: Lesson,
     clip: TrackedClip,
     samples: np.ndarray,
-    phone_net: PhoneNet,
     rng: np.random.Generator | None = None,
     babble: list[np.ndarray] | None = None,
 ) -> None:
     """Let the clip be heard once more: as it is without `rng`, changed with it. Picture follows the sound's lag."""
-    rows, speed = _heard(samples, phone_net, rng, babble)
+    rows, speed = _heard(samples, rng, babble)
     times = (np.arange(len(rows)) + 0.5) * speed - 0.5 + clip.file.lag
     inside = (times >= 0) & (times <= len(clip.coefficients) - 1)
     lesson.sound.append(rows[inside])
@@ -102,7 +100,6 @@ def add_reading(
 
 def _heard(
     samples: np.ndarray,
-    phone_net: PhoneNet,
     rng: np.random.Generator | None,
     babble: list[np.ndarray] | None,
 ) -> tuple[np.ndarray, float]:
@@ -113,7 +110,7 @@ def _heard(
         if rng.random() < 0.6:
             sound = np.resize(revoice(sound, float(np.exp(rng.uniform(-0.26, 0.26)))), len(sound))
         sound = augment(sound, rng, babble)
-    return hear(sound, phone_net).astype(np.float16), speed
+    return sense(sound).astype(np.float16), speed
 
 
 def _at(rows: np.ndarray, times: np.ndarray) -> np.ndarray:
@@ -126,7 +123,6 @@ def _at(rows: np.ndarray, times: np.ndarray) -> np.ndarray:
 def make_lessons(
     clips: list[TrackedClip],
     model: MorphableModel,
-    phone_net: PhoneNet,
     readings: int = 8,
     seed: int = 0,
     log: Callable[[str], None] = print,
@@ -142,7 +138,7 @@ def make_lessons(
     for clip, sound in zip(clips, sounds, strict=True):
         lesson = make_lesson(clip, model, mouth)
         for reading in range(1 + readings):
-            add_reading(lesson, clip, sound, phone_net, rng if reading else None, babble)
+            add_reading(lesson, clip, sound, rng if reading else None, babble)
         seconds = len(lesson.sound[0]) / 25
         lesson.weight = seconds * (1.0 if clip.file.sync >= GOOD_SYNC else 0.5) * (0.7 if clip.file.generated else 1.0)
         lessons.append(lesson)
@@ -156,7 +152,7 @@ def make_lessons(
     return lessons
 
 
-def silent_rows(phone_net: PhoneNet, seconds: float = 120.0, seed: int = 5) -> np.ndarray:
+def silent_rows(seconds: float = 120.0, seed: int = 5) -> np.ndarray:
     """Rows of rooms in which nobody speaks: nothing at all, hiss and hum at many levels, in turns of six seconds."""
     rng = np.random.default_rng(seed)
     parts = []
@@ -165,14 +161,14 @@ def silent_rows(phone_net: PhoneNet, seconds: float = 120.0, seed: int = 5) -> n
         noise = np.fft.irfft(spectrum)
         noise *= 10 ** (rng.uniform(-75, -33) / 20) / np.sqrt((noise**2).mean())
         parts.append(noise if rng.random() < 0.75 else noise * 0)
-    return hear(np.concatenate(parts), phone_net).astype(np.float16)
+    return sense(np.concatenate(parts)).astype(np.float16)
 
 
-def split_people(lessons: list[Lesson], clips: list[TrackedClip], share: int = 8) -> tuple[list[Lesson], list[Lesson]]:
-    """Lessons to learn from, and those of every eighth real speaker to choose by; no person is in both."""
+def fold(lessons: list[Lesson], clips: list[TrackedClip], index: int, folds: int) -> tuple[list[Lesson], list[Lesson]]:
+    """Lessons to learn from, and those of every so-manieth real speaker to choose by; no person is in both."""
     good = {c.file.name for c in clips if c.file.kind == "talk" and c.file.sync >= GOOD_SYNC}
     speakers = sorted({lesson.speaker for lesson in lessons if lesson.name in good})
-    apart = set(speakers[3::share])
+    apart = set(speakers[index::folds])
     held = [lesson for lesson in lessons if lesson.speaker in apart and lesson.name in good]
     return [lesson for lesson in lessons if lesson.speaker not in apart], held
 
@@ -185,7 +181,6 @@ def make_echoes(
     files: list[CorpusFile],
     donors: list[Lesson],
     answer: Answer,
-    phone_net: PhoneNet,
     readings: int = 3,
     seed: int = 1,
 ) -> list[Lesson]:
@@ -215,7 +210,7 @@ def make_echoes(
         )
         spoken = answer(normalised(samples), donor, portrait)
         for reading in range(1 + readings):
-            rows, speed = _heard(samples, phone_net, rng if reading else None, None)
+            rows, speed = _heard(samples, rng if reading else None, None)
             times = ((np.arange(len(rows)) + 0.5) * speed - 0.5).clip(0, len(spoken) - 1)
             lesson.sound.append(rows)
             lesson.expression.append(_at(spoken, times))

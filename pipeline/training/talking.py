@@ -2,6 +2,10 @@
 
 Each clip is heard several times over, each time stretched, equalised, echoed and drowned in noise; people count
 alike, however long their footage; the reference is any frame of the clip, fitted alone, as a portrait will be.
+
+Each network of the ensemble leaves other people out, and is measured on them: together they have seen everybody, and
+still everybody's lips are known as a stranger's, to choose the finish by. Each takes the recogniser, which was taught
+on synthetic voices, and teaches it on with people's lips.
 """
 
 from __future__ import annotations
@@ -9,6 +13,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -17,16 +22,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pipeline.audio.features import FEATURE_DIM
 from pipeline.coefficients import CROP_DIM, EXPRESSION_DIM, POSE_DIM
-from pipeline.drivers.hearing import BLOCKS, SOUND_DIM, hear
+from pipeline.drivers.hearing import RAW_DIM, sense
 from pipeline.drivers.mouth import LEAST_GAP, MOUTH, SOFTNESS, Mouth, above
-from pipeline.drivers.networks import GEOMETRY_DIM, DriverConfig, DriverNet
+from pipeline.drivers.networks import GEOMETRY_DIM, DriverConfig, Member
 from pipeline.drivers.phonetics import PhoneNet
-from pipeline.drivers.talking import Finish, TalkingDriver, only
+from pipeline.drivers.talking import Finish, TalkingDriver
 from pipeline.face.morphable import MorphableModel
 from pipeline.hub import EMBEDDED
 from pipeline.training.corpus import read_manifest, tracked_clips
-from pipeline.training.lessons import Lesson, make_echoes, make_lessons, refine_lags, silent_rows, split_people
+from pipeline.training.lessons import Lesson, fold, make_echoes, make_lessons, refine_lags, silent_rows
 from pipeline.training.phonetics import main as train_phonetics
 
 CLIP_FRAMES = 90
@@ -43,34 +49,40 @@ class Recipe:
     learning_rate: float = 5e-3
     last_rate: float = 1e-4
     weight_decay: float = 0.05
-    steps: int = 800
+    steps: int = 700
     clean: float = 0.25  # share of examples whose sound is left as it is
     silence: float = 0.15  # share of examples in which a pause is spliced
-    strangers: float = 0.3  # share of examples that know no more of the portrait than its mouth's measures
-    masking: float = 0.0  # chance of each gap in an example's sound, and of a kind of feature that fails
+    strangers: float = 0.6  # share of examples that know no more of the portrait than its mouth's measures
+    masking: float = 0.3  # chance of each gap in an example's sound, and of ViCo's features failing
+    ears_rate: float = 5e-4  # the recogniser's own learning rate, at first
     correlation: float = 3.0  # weight of the loss that asks for the lips' rhythm
     lips: float = 1.0  # weight of the lip vertices' loss
-    blocks: tuple[str, ...] = ("vico", "mel", "phonetic")  # what the network may hear
+    blocks: tuple[str, ...] = ("mel", "phonetic")  # what the network may hear
 
 
 def train_network(
     lessons: list[Lesson],
     mouth: Mouth,
     silence: np.ndarray,
+    phone_net: PhoneNet,
     recipe: Recipe,
     seed: int = 0,
     held: list[Lesson] | None = None,
     log: Callable[[str], None] = print,
     minutes: float = np.inf,
-) -> DriverNet:
-    """Train one network for the recipe's steps, or fewer if `minutes` are over; `held` people measure it now and then.
+) -> Member:
+    """Train one network and its copy of the recogniser for the recipe's steps, or fewer if `minutes` are over.
+
+    `held` people measure it now and then.
 
     The learning rate falls with what has gone of steps or time, whichever is further.
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    net = DriverNet(recipe.config)
-    optimiser = torch.optim.AdamW(net.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
+    net = Member(recipe.config, deepcopy(phone_net), recipe.blocks)
+    groups = [{"params": list(net.net.parameters()), "share": 1.0}]
+    groups.append({"params": list(net.ears.parameters()), "share": recipe.ears_rate / recipe.learning_rate})
+    optimiser = torch.optim.AdamW(groups, recipe.learning_rate, weight_decay=recipe.weight_decay)
     draw = np.array([lesson.weight for lesson in lessons])
     draw /= draw.sum()
     terms = Terms(mouth, recipe)
@@ -80,7 +92,8 @@ def train_network(
         if done >= 1:
             break
         cosine = recipe.last_rate + (recipe.learning_rate - recipe.last_rate) * 0.5 * (1 + np.cos(np.pi * done))
-        optimiser.param_groups[0]["lr"] = cosine * min(1.0, (step + 1) / _WARM_STEPS)
+        for group in optimiser.param_groups:
+            group["lr"] = group["share"] * cosine * min(1.0, (step + 1) / _WARM_STEPS)
         net.train()
         batch = _draw_batch(lessons, draw, silence, recipe, rng)
         loss = terms(net(batch["sound"], batch["reference"]), batch)
@@ -92,7 +105,7 @@ def train_network(
         if (step + 1) % 100 == 0 or step + 1 == recipe.steps:
             said = f"seed {seed} step {step + 1}/{recipe.steps}: loss {np.mean(losses[-100:]):.3f}"
             if held:
-                score = measure([(net, recipe.blocks)], held, mouth)
+                score = measure([net], held, mouth)
                 said += f", held-out lips r {score['r']:.3f}, spread {score['spread']:.2f}"
             log(f"{said}, {time.monotonic() - started:.0f} s")
     return net.eval()
@@ -101,7 +114,7 @@ def train_network(
 def _draw_batch(
     lessons: list[Lesson], draw: np.ndarray, silence: np.ndarray, recipe: Recipe, rng: np.random.Generator
 ) -> dict[str, Tensor]:
-    sounds = np.zeros((recipe.batch, CLIP_FRAMES, SOUND_DIM), np.float32)
+    sounds = np.zeros((recipe.batch, CLIP_FRAMES, RAW_DIM), np.float32)
     targets = np.zeros((recipe.batch, CLIP_FRAMES, EXPRESSION_DIM), np.float32)
     poses = np.zeros((recipe.batch, CLIP_FRAMES, POSE_DIM), np.float32)
     masks = np.zeros((recipe.batch, CLIP_FRAMES), np.float32)
@@ -127,7 +140,6 @@ def _draw_batch(
         references.append(lesson.references[portrait])
     if recipe.masking:
         _mask(sounds, recipe.masking, rng)
-    sounds = only(sounds, recipe.blocks)
     reference = np.stack(references)
     # The reference must not tell which clip this is, or the network learns clips by heart.
     reference = reference + rng.normal(size=reference.shape) * _REFERENCE_NOISE
@@ -138,7 +150,7 @@ def _draw_batch(
 
 
 def _mask(sounds: np.ndarray, chance: float, rng: np.random.Generator) -> None:
-    """Put the batch's mean in place of stretches of up to half a second, and of whole kinds of features."""
+    """Put the batch's mean in place of stretches of up to half a second, and of ViCo's features."""
     mean = sounds.mean((0, 1))
     for sound in sounds:
         for _ in range(2):
@@ -146,8 +158,7 @@ def _mask(sounds: np.ndarray, chance: float, rng: np.random.Generator) -> None:
                 start, length = int(rng.integers(len(sound))), int(rng.integers(3, 13))
                 sound[start : start + length] = mean
         if rng.random() < chance:
-            block = list(BLOCKS.values())[int(rng.integers(len(BLOCKS)))]
-            sound[:, block] = mean[block]
+            sound[:, :FEATURE_DIM] = mean[:FEATURE_DIM]
 
 
 def _splice_pause(
@@ -215,19 +226,16 @@ def correlation(a: Tensor, b: Tensor, mask: Tensor) -> Tensor:
     return (a * b).sum(1) / (a.square().sum(1) * b.square().sum(1) + 1e-10).sqrt()
 
 
-Members = list[tuple[DriverNet, tuple[str, ...]]]
-
-
 @torch.inference_mode()
-def predict(members: Members, lesson: Lesson, portrait: int = 0, sound: np.ndarray | None = None) -> np.ndarray:
+def predict(members: list[Member], lesson: Lesson, portrait: int = 0, sound: np.ndarray | None = None) -> np.ndarray:
     """β (T, 64) of the ensemble's mean for a lesson's own sound (or other rows), from one of its references."""
-    rows = lesson.sound[0] if sound is None else sound
+    raw = torch.from_numpy((lesson.sound[0] if sound is None else sound).astype(np.float32))[None]
     reference = torch.from_numpy(lesson.references[portrait])[None]
-    answers = [net.eval()(torch.from_numpy(only(rows, blocks))[None], reference)[0] for net, blocks in members]
+    answers = [member.eval()(raw, reference)[0] for member in members]
     return lesson.bases[portrait] + torch.stack(answers).mean(0).numpy()[:, :EXPRESSION_DIM]
 
 
-def measure(members: Members, lessons: list[Lesson], mouth: Mouth) -> dict[str, float]:
+def measure(members: list[Member], lessons: list[Lesson], mouth: Mouth) -> dict[str, float]:
     """Mean over clips: lips' correlation (best of ±1 frame), at lag 0, spread of opening, error, width's r."""
     rows = []
     for lesson in lessons:
@@ -240,15 +248,9 @@ def measure(members: Members, lessons: list[Lesson], mouth: Mouth) -> dict[str, 
     return dict(zip(("r", "r0", "spread", "error", "r_width"), np.mean(rows, 0).tolist(), strict=True))
 
 
-_LARGE = DriverConfig(width=160, hidden=128)
-_STRANGER = {"strangers": 0.6}
-ENSEMBLE = (
-    Recipe(_LARGE),
-    Recipe(DriverConfig(core="tcn", width=160)),
-    Recipe(_LARGE, blocks=("mel", "phonetic"), **_STRANGER),
-    Recipe(DriverConfig(core="tcn", width=160), steps=700, masking=0.3, **_STRANGER),
-    Recipe(DriverConfig(core="gru"), steps=600, **_STRANGER),
-)
+_TCN = Recipe(DriverConfig(core="tcn", width=160))
+_GRU = Recipe(DriverConfig(core="gru"), ears_rate=1e-3)
+ENSEMBLE = (_TCN, _GRU) * 2
 
 
 def main(
@@ -285,50 +287,54 @@ def main(
     model = MorphableModel.load(EMBEDDED / "face")
     mouth = Mouth.of(model)
     clips = tracked_clips(corpus, ("talk", "synthetic"), "train", Path(cache) / "coefficients", model, log)
-    taught, held = split_people(make_lessons(clips, model, phone_net, readings, log=log), clips)
-    silence = silent_rows(phone_net)
+    taught = make_lessons(clips, model, readings, log=log)
+    silence = silent_rows()
 
     short = replace(ensemble[0], steps=500)
     each = minutes / (len(ensemble) + 1)
     teachers = [
-        (train_network(taught, mouth, silence, short, 100 + index, held, log, each / 2), short.blocks)
-        for index in range(2)
+        train_network(taught, mouth, silence, phone_net, short, 100 + index, None, log, each / 2) for index in range(2)
     ]
     taught = refine_lags(taught, mouth, lambda lesson: predict(teachers, lesson))
     speech = [file for file in read_manifest(corpus) if file.kind == "speech" and file.split == "train"]
 
     def answer(samples: np.ndarray, lesson: Lesson, portrait: int) -> np.ndarray:
-        return predict(teachers, lesson, portrait, hear(samples, phone_net))
+        return predict(teachers, lesson, portrait, sense(samples))
 
-    taught = taught + make_echoes(speech, taught, answer, phone_net)
-    members = [
-        (train_network(taught, mouth, silence, recipe, seed, held, log, each), recipe.blocks)
-        for seed, recipe in enumerate(ensemble)
-    ]
-    finish = choose_finish(members, held, mouth, log)
+    taught = taught + make_echoes(speech, taught, answer)
+    members, strangers = [], []
+    for seed, recipe in enumerate(ensemble):
+        people, held = fold(taught, clips, seed, len(ensemble))
+        members.append(train_network(people, mouth, silence, phone_net, recipe, seed, held, log, each))
+        strangers.append(held)
+    finish = choose_finish(members, strangers, mouth, log)
     TalkingDriver(members, phone_net, mouth, finish, None, model).save(output)
 
 
-def choose_finish(members: Members, held: list[Lesson], mouth: Mouth, log: Callable[[str], None] = print) -> Finish:
-    """Gains with which held-out people's mouths move as much as they did, to 0.97 of it.
+def choose_finish(
+    members: list[Member], strangers: list[list[Lesson]], mouth: Mouth, log: Callable[[str], None] = print
+) -> Finish:
+    """Gains with which mouths of people whom a member has not seen move as much as they did, to 0.97 of it.
 
     Each coefficient's gain is the ratio of spreads, drawn towards 1 where prediction and truth have little in
-    common: what isn't known can't be shown by shouting.
+    common: what isn't known can't be shown by shouting. An ensemble's mean moves less than its members; how much
+    less is measured on everybody.
     """
-    made = [predict(members, lesson)[:, MOUTH] for lesson in held]
-    true = [lesson.expression[0][:, MOUTH] for lesson in held]
-    own = [row - row.mean(0) for row in made]
-    real = [row - row.mean(0) for row in true]
+    pairs = [(member, lesson) for member, held in zip(members, strangers, strict=True) for lesson in held]
+    own, real, spreads, calmer = [], [], [], []
+    for member, lesson in pairs:
+        made, truth = predict([member], lesson), lesson.expression[0]
+        mean = predict(members, lesson)
+        own.append(made[:, MOUTH] - made[:, MOUTH].mean(0))
+        real.append(truth[:, MOUTH] - truth[:, MOUTH].mean(0))
+        alone, together, true = (mouth.geometry(lesson.identity, beta)[:, 0].std() for beta in (made, mean, truth))
+        spreads.append(alone / true)
+        calmer.append((together / alone, mean[:, MOUTH].std(0) / made[:, MOUTH].std(0)))
     a, b = np.concatenate(own), np.concatenate(real)
     r = (a * b).mean(0) / (a.std(0) * b.std(0))
-    gains = 1 + (np.clip(b.std(0) / a.std(0), 1, 2.0) - 1) * np.clip(r / 0.5, 0, 1)
-    ratios = []
-    for lesson in held:
-        answer, truth = (
-            mouth.geometry(lesson.identity, beta)[:, 0] for beta in (predict(members, lesson), lesson.expression[0])
-        )
-        ratios.append(answer.std() / truth.std())
-    gain = float(np.clip(0.97 / np.mean(ratios), 0.8, 2.0))
+    ratio = b.std(0) / (a.std(0) * np.median([row for _, row in calmer], 0))
+    gains = 1 + (np.clip(ratio, 1, 2.0) - 1) * np.clip(r / 0.5, 0, 1)
+    gain = float(np.clip(0.97 / (np.mean(spreads) * np.median([row for row, _ in calmer])), 0.8, 2.0))
     log(f"gains of coefficients {gains.min():.2f} to {gains.max():.2f}, of the opening {gain:.2f}")
     return Finish(gains.astype(np.float32), opening_gain=gain)
 
