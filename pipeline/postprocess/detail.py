@@ -45,7 +45,7 @@ class DetailRestoration:
         self._face = MovingFace(portrait)
         self._finest = finest
         self._source = np.ascontiguousarray(portrait.landmarks[:, :2], np.float32)
-        self._corner, self._texture = self._detail(portrait)
+        self._corner, self._detail, self._weight = self._read(portrait)
 
     def start(self) -> Callable[[Iterator[np.ndarray], Coefficients], Iterator[np.ndarray]]:
         """What restores the parts of one run through a clip: it takes a part's frames (H, W, 3) uint8 RGB and
@@ -59,8 +59,8 @@ class DetailRestoration:
 
         return restore
 
-    def _detail(self, portrait: Portrait) -> tuple[np.ndarray, np.ndarray]:
-        """The face's part of the portrait: its corner (2,); fine detail times weight, and weight, (h, w, 2) float32."""
+    def _read(self, portrait: Portrait) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The face's part of the portrait: its corner (2,), fine detail (h, w) float32 and weight (h, w) uint8."""
         x0, y0, x1, y1 = _window(self._source, portrait.size, round(4 * self._finest) + 2)
         luma = cv2.cvtColor(portrait.image[y0:y1, x0:x1], cv2.COLOR_RGB2GRAY).astype(np.float32)
         points = self._source - (x0, y0)
@@ -69,8 +69,10 @@ class DetailRestoration:
         for hole in _HOLES:
             away = cv2.distanceTransform(1 - _polygon(luma.shape, points[hole]), cv2.DIST_L2, 5)
             weight *= np.clip((away - 1) / max(1.0, _AROUND_HOLES * portrait.scale), 0, 1)
-        detail = luma - cv2.GaussianBlur(luma, (0, 0), self._finest)
-        return np.array([x0, y0], np.float32), np.stack([weight * detail, weight], -1).astype(np.float32)
+        return np.array([x0, y0], np.float32), self._finest_of(luma), np.rint(255 * weight).astype(np.uint8)
+
+    def _finest_of(self, luma: np.ndarray) -> np.ndarray:
+        return luma - cv2.GaussianBlur(luma, (0, 0), self._finest)
 
     def _restore(self, frame: np.ndarray, points: np.ndarray) -> None:
         x0, y0, x1, y1 = _window(points, (frame.shape[1], frame.shape[0]), 0)
@@ -81,11 +83,11 @@ class DetailRestoration:
         target = np.ascontiguousarray(points[:, :2], np.float32)
         depth = np.ascontiguousarray(points[:, 2], np.float32)
         rasterise(topology.triangles(), target, depth, self._source - self._corner, x0, y0, maps)
-        carried = cv2.remap(self._texture, maps[0], maps[1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_CONSTANT)
+        detail = cv2.remap(self._detail, maps[0], maps[1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_CONSTANT)
+        weight = cv2.remap(self._weight, maps[0], maps[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
         part = frame[y0:y1, x0:x1]
-        luma = cv2.cvtColor(part, cv2.COLOR_RGB2GRAY).astype(np.float32)
-        own = luma - cv2.GaussianBlur(luma, (0, 0), self._finest)
-        change = carried[..., 0] - carried[..., 1] * own
+        own = self._finest_of(cv2.cvtColor(part, cv2.COLOR_RGB2GRAY).astype(np.float32))
+        change = (detail - own) * (weight * np.float32(1 / 255))
         cv2.add(part, cv2.merge([change, change, change]), dst=part, dtype=cv2.CV_8U)
 
 
