@@ -77,7 +77,9 @@ class HeadGANRenderer:
         self._network = network.to(self.runtime.device)
         device = self.runtime.device
         self._reference = to_tensor(self.window.cut(portrait.image))[None].to(device)
-        self._reference_face = torch.from_numpy(self.faces(portrait.coefficients)).to(device)
+        with torch.inference_mode():
+            face = torch.from_numpy(self.faces(portrait.coefficients)).to(device)
+            self._features = self._network.features(self._reference, face)
         self._past: np.ndarray | None = None
         pixels = network.config.size**2
         self._batch = self.runtime.batch(40 * network.config.width * pixels)
@@ -124,6 +126,5 @@ class HeadGANRenderer:
         device, count = self.runtime.device, len(volume)
         faces = torch.from_numpy(volume).to(device)
         heard = None if sound is None else sound.to(device)
-        reference = self._reference.expand(count, -1, -1, -1)
-        face = self._reference_face.expand(count, -1, -1, -1)
-        return self.runtime.run(lambda: self._network(faces, reference, face, heard).image)
+        reference, *features = (one.expand(count, -1, -1, -1) for one in (self._reference, *self._features))
+        return self.runtime.run(lambda: self._network.paint(faces, reference, tuple(features), heard).image)

@@ -209,7 +209,14 @@ class HeadGANNetwork(nn.Module):
             reference_face: (B, 3, S, S) its drawn face.
             sound: (B, sound_dim), see `pipeline.drivers.sound_window`; None is a sound unknown.
         """
-        features = self.flow.encoder(torch.cat([reference, reference_face], 1))
+        return self.paint(faces, reference, self.features(reference, reference_face), sound)
+
+    def features(self, reference: Tensor, reference_face: Tensor) -> tuple[Tensor, ...]:
+        """What `paint` is told of the reference's looks, coarse to fine: the same for all frames of a clip."""
+        return self.flow.encoder(torch.cat([reference, reference_face], 1))
+
+    def paint(self, faces: Tensor, reference: Tensor, features: tuple[Tensor, ...], sound: Tensor | None) -> Generated:
+        """`forward` with the reference's features at hand."""
         flow, moved, warped = self.moved(reference, features, faces)
         image = self.rendering(faces, moved, warped, self.heard(sound, faces))
         return Generated(image, warped, flow, moved)

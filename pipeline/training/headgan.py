@@ -109,7 +109,7 @@ class Trainer:
         """One step of the generator and one of the discriminators; the value of each loss."""
         network = self.network
         now = batch.faces[:, 3:]
-        features = network.flow.encoder(torch.cat([batch.reference, batch.reference_face], 1))
+        features = network.features(batch.reference, batch.reference_face)
         _, moved, warped = network.moved(batch.reference, features, now)
         _, moved_before, _ = network.moved(batch.reference, features, batch.faces[:, :-3])
         sound = network.heard(batch.sound, now)
