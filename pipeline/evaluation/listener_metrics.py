@@ -25,6 +25,7 @@ WINDOW = 4 * FPS
 
 EXPRESSION_CLUSTERS, POSE_CLUSTERS = 40, 20
 _CLUSTERS = "clusters.safetensors"
+_LEAST_OPENING = 0.01  # of the lids in face heights, a fifth of what is usual
 
 
 @dataclass(frozen=True)
@@ -205,11 +206,20 @@ def residual_correlation(generated: Motion, real: Motion, speaker: Motion) -> tu
 
 
 def blink_count(coefficients: Coefficients, model: MorphableModel, identity: np.ndarray) -> int:
-    """Blinks in a clip: both lids' mean opening falls below half of the usual one around, for 0.6 s at most."""
+    """Blinks in a clip: for 0.6 s at most the lids are less than half as open as usual, between shut and usual.
+
+    Where lids are as good as shut throughout, as in a broad laugh, none can be told.
+    """
+    from pipeline.drivers.upper_face import UpperFace
     from pipeline.training.liveliness_statistics import blinks
 
-    vertices = model.shape(np.asarray(identity, np.float64), coefficients.expression.astype(np.float64))
-    return len(blinks(lid_opening(vertices).mean(1)))
+    alpha = np.asarray(identity, np.float64)
+    expression = coefficients.expression.astype(np.float64)
+    usual = np.median(expression, 0)
+    # Shut lids are not at zero: their edges are lines of points that lie one before the other.
+    shut = lid_opening(model.shape(alpha, usual + UpperFace.of(model, alpha, usual).blink)).mean()
+    opening = np.maximum(lid_opening(model.shape(alpha, expression)).mean(1) - shut, 0)
+    return len(blinks(opening)) if np.median(opening) > _LEAST_OPENING else 0
 
 
 def _steadied(series: np.ndarray) -> np.ndarray:

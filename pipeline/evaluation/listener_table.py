@@ -95,6 +95,21 @@ class Group:
         return float(np.mean([clip.seen == clip.asked for clip in asked])) if asked else float("nan")
 
 
+class ListenedTable(Table):
+    """A table whose further figures, named "group: figure", are printed with the groups side by side."""
+
+    def text(self) -> str:
+        """As of any table, the further figures last but the notes."""
+        return Table(self.name, self.columns, self.rows, self.checks, [*self._beside(), "", *self.notes]).text()
+
+    def _beside(self) -> list[str]:
+        pairs = [key.split(": ", 1) for key in self.extra]
+        groups, figures = ([*dict.fromkeys(part)] for part in zip(*pairs, strict=True)) if pairs else ([], [])
+        heads = [Column("figure", "all clips together"), *(Column(group, group, 3) for group in groups)]
+        lines = [{"figure": f, **{g: self.extra.get(f"{g}: {f}") for g in groups}} for f in figures]
+        return Table("", [Column(c.key, c.heading, c.decimals, "") for c in heads], lines).text().splitlines()[2:]
+
+
 def listened_table(rows: list[Row], options: SuiteOptions) -> Table:
     """Print rows, sum them up, and check what issue 3 asks; takes "listened" and "speaker" out of the rows."""
     results: list[dict[str, list[Listened]]] = [row.pop("listened", None) or {} for row in rows]  # type: ignore[misc]
@@ -104,7 +119,7 @@ def listened_table(rows: list[Row], options: SuiteOptions) -> Table:
     portraits = [result for result in results if "listener" not in result]
     groups = {name: Group([clip for result in portraits for clip in result.get(name, [])]) for name in _NAMES}
     groups = {name: group for name, group in groups.items() if group.clips}
-    table = Table("listen: portraits that listen, against people who do", _COLUMNS, rows)
+    table = ListenedTable("listen: portraits that listen, against people who do", _COLUMNS, rows)
     for name, group in groups.items():
         table.extra |= {f"{_NAMES[name]}: {key}": value for key, value in _summary(group, groups.get("real")).items()}
     pairs = [(result, other) for result, other in zip(results, speakers, strict=True) if other is not None]

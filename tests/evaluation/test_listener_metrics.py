@@ -149,6 +149,10 @@ def test_blinks_are_counted_from_the_lids():
     shut = UpperFace.of(model, nobody, np.zeros(64)).blink
     assert blink_count(clip(expression=closure[:, None] * shut), model, nobody) == 3
     assert blink_count(clip(expression=np.zeros((250, 64))), model, nobody) == 0
+    narrow = 0.5 * shut  # half-closed lids blink too
+    assert blink_count(clip(expression=narrow + 0.5 * closure[:, None] * shut), model, nobody) == 3
+    laughing = 0.9 * shut
+    assert blink_count(clip(expression=laughing + 0.1 * closure[:, None] * shut), model, nobody) == 0
 
 
 # --- nods ------------------------------------------------------------------------------------------------------------
