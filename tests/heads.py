@@ -38,7 +38,7 @@ def make_debug_weights(folder: Path) -> Path:
 
     from pipeline.drivers.audio_encoder import AudioEncoder, EncoderConfig
     from pipeline.drivers.mouth import Mouth
-    from pipeline.drivers.networks import DriverConfig, DriverNet
+    from pipeline.drivers.networks import DriverConfig, Member
     from pipeline.drivers.phonetics import PhoneNet
     from pipeline.drivers.talking import Finish, TalkingDriver
     from pipeline.face.morphable import MorphableModel
@@ -48,10 +48,8 @@ def make_debug_weights(folder: Path) -> Path:
 
     torch.manual_seed(0)
     model = MorphableModel.load(EMBEDDED / "face")
-    network = DriverNet(DriverConfig(width=8, hidden=4, layers=1))
-    driver = TalkingDriver(
-        [(network, ("vico", "mel", "phonetic"))], PhoneNet(channels=8), Mouth.of(model), Finish(), None, model
-    )
+    member = Member(DriverConfig(width=8, hidden=4, layers=1), PhoneNet(channels=8))
+    driver = TalkingDriver([member], PhoneNet(channels=8), Mouth.of(model), Finish(), None, model)
     driver.save(folder / "talking")
     _small_listener(model).save(folder / "listening")
     AudioEncoder(EncoderConfig(width=4)).save(folder / "audio_encoder")
