@@ -59,7 +59,7 @@ class Finish:
     gains: np.ndarray = field(default_factory=lambda: np.ones(MOUTH_DIM, np.float32))
     opening_gain: float = 1.0
     opening_centre: float = 0.04
-    closing: float = 0.7
+    closing: float = 0.4
 
 
 class TalkingDriver(HubComponent):
