@@ -57,6 +57,18 @@ class Conversion:
         )
         return [*rows, f"{len(self.converted)} converted, {counts}"]
 
+    def to_dict(self) -> dict[str, object]:
+        """For `json.dumps`."""
+        return {
+            "converted": len(self.converted),
+            "missing": list(self.missing),
+            "unexpected": list(self.unexpected),
+            "mismatched": {
+                name: {"found": found, "wanted": wanted} for name, (found, wanted) in self.mismatched.items()
+            },
+            "folder": None if self.folder is None else str(self.folder),
+        }
+
 
 def convert(name: str, source: str | os.PathLike[str], folder: str | os.PathLike[str]) -> Conversion:
     """Convert a checkpoint into a folder of weights, for `from_pretrained` or `--weights`.

@@ -41,14 +41,17 @@ class Restoration(Protocol):
         yields the part's frames, changed in place."""
 
 
-def check_restoration(name: str) -> None:
-    """Whether there is a restoration of that name.
+def check_restoration(name: str, weights: Weights) -> None:
+    """Whether the restoration of that name can be had: known before a portrait is read.
 
     Raises:
-        InputError: if there is none.
+        InputError: if there is none of that name.
+        WeightsError: if its weights are missing, with how to get them.
     """
     if name not in RESTORATIONS:
         raise InputError(f"There is no restoration {name!r}; choose one of: {', '.join(RESTORATIONS)}.")
+    if name == "gfpgan":
+        _gfpgan_folder(weights)
 
 
 def load_restoration(name: str, weights: Weights, portrait: Portrait) -> Restoration | None:
@@ -58,7 +61,7 @@ def load_restoration(name: str, weights: Weights, portrait: Portrait) -> Restora
         InputError: if there is no such restoration.
         WeightsError: if its weights are missing, with how to get them, or damaged.
     """
-    check_restoration(name)
+    check_restoration(name, weights)
     if name == "detail":
         from pipeline.postprocess.detail import DetailRestoration
 
@@ -66,13 +69,16 @@ def load_restoration(name: str, weights: Weights, portrait: Portrait) -> Restora
     if name == "gfpgan":
         from pipeline.postprocess.face_restoration import FaceRestoration
 
-        try:
-            folder = weights.component("gfpgan")
-        except WeightsError as error:
-            raise WeightsError(_HOW) from error
-        network = _gfpgan(folder)
+        network = _gfpgan(_gfpgan_folder(weights))
         return FaceRestoration(portrait, network, warnings=() if network.on_gpu else (_SLOW,))
     return None
+
+
+def _gfpgan_folder(weights: Weights) -> Path:
+    try:
+        return weights.component("gfpgan")
+    except WeightsError as error:
+        raise WeightsError(_HOW) from error
 
 
 @lru_cache(maxsize=1)
