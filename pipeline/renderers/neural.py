@@ -85,16 +85,17 @@ class HeadWindow:
 
     @staticmethod
     def of(portrait: Portrait, size: int, heights: float = WINDOW_HEIGHTS) -> HeadWindow:
-        """The window around a portrait's head, `heights` face heights high."""
+        """The window around a portrait's head, `heights` face heights high, or as large as the picture allows.
+
+        It lies within the picture: what is beyond nobody has seen.
+        """
         own = portrait.coefficients
         _, scale, shift = placement(own.pose[0], own.crop[0], portrait.size)
-        return HeadWindow.around(shift[:2], float(scale), size, heights)
-
-    @staticmethod
-    def around(origin: np.ndarray, scale: float, size: int, heights: float = WINDOW_HEIGHTS) -> HeadWindow:
-        """The window around a head whose origin (2,) and face height are known in pixels."""
-        side = heights * scale
-        return HeadWindow(float(origin[0]) - side / 2, float(origin[1]) - 0.52 * side, side, size)
+        side = min(heights * float(scale), *portrait.size)
+        width, height = portrait.size
+        left = float(np.clip(shift[0] - 0.5 * side, 0, width - side))
+        top = float(np.clip(shift[1] - 0.52 * side, 0, height - side))
+        return HeadWindow(left, top, side, size)
 
     @property
     def scale(self) -> float:
@@ -124,15 +125,17 @@ class HeadWindow:
         forward = self._inverse() - np.array([[0, 0, x0], [0, 0, y0]])
         area = (x1 - x0, y1 - y0)
         moved = cv2.warpAffine(patch, forward, area, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-        share = self._share(np.arange(x0, x1) + 0.5 - self.left)[None] * self._share(
-            np.arange(y0, y1) + 0.5 - self.top
-        ).reshape(-1, 1)
+        across = self._share(np.arange(x0, x1) + 0.5 - self.left, x0 == 0, x1 == image.shape[1])
+        down = self._share(np.arange(y0, y1) + 0.5 - self.top, y0 == 0, y1 == image.shape[0])
+        share = down[:, None] * across
         view = image[y0:y1, x0:x1]
         view[:] = np.rint(view + share[..., None] * (moved.astype(np.float32) - view)).astype(np.uint8)
 
-    def _share(self, inside: np.ndarray) -> np.ndarray:
-        rim = np.minimum(inside, self.side - inside) / (_RIM * self.side)
-        return (0.5 - 0.5 * np.cos(np.pi * np.clip(rim, 0, 1))).astype(np.float32)
+    def _share(self, inside: np.ndarray, first_free: bool, last_free: bool) -> np.ndarray:
+        """How much of the patch is seen so far inside the window; where the picture ends too, it need not fade."""
+        infinite = np.full_like(inside, np.inf)
+        rim = np.minimum(infinite if first_free else inside, infinite if last_free else self.side - inside)
+        return (0.5 - 0.5 * np.cos(np.pi * np.clip(rim / (_RIM * self.side), 0, 1))).astype(np.float32)
 
     def _inverse(self) -> np.ndarray:
         """(2, 3) from the network's pixels to the picture's."""

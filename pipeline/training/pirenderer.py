@@ -114,9 +114,8 @@ def _gram(features: Tensor) -> Tensor:
 
 def lesson_rows(lesson: RendererLesson) -> np.ndarray:
     """(T, 73) what the network is told of a lesson's frames."""
-    crop = lesson.coefficients.crop[0]
-    # In a picture of side 1, since only the crop's place in the window matters.
-    return own_rows(lesson.coefficients, HeadWindow.around(crop[:2], float(crop[2]), lesson.frames.shape[1]), (1, 1))
+    left, top, side, width, height = lesson.place.tolist()
+    return own_rows(lesson.coefficients, HeadWindow(left, top, side, lesson.frames.shape[1]), (width, height))
 
 
 def draw_pairs(lessons: list[tuple[RendererLesson, np.ndarray]], count: int, random: np.random.Generator) -> Pairs:

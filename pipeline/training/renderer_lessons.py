@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pipeline.drivers.phonetics import PhoneNet
 
 _LONGEST = 250  # frames of a clip
-_ARRAYS = ("frames", "faces", "mouth", "expression", "pose", "crop", "sound")
+_ARRAYS = ("frames", "faces", "mouth", "expression", "pose", "crop", "sound", "place")
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class RendererLesson:
         mouth: (T, 2) float32, the middle of the lips in pixels.
         coefficients: of T frames, of one identity and crop.
         sound: (T, D) sound vectors; no row where there is no sound.
+        place: (5,) the window's left, top and side, and the picture's width and height, in pixels.
     """
 
     name: str
@@ -48,13 +49,14 @@ class RendererLesson:
     mouth: np.ndarray
     coefficients: Coefficients
     sound: np.ndarray
+    place: np.ndarray
 
     def __len__(self) -> int:
         return len(self.frames)
 
     def save(self, path: Path) -> None:
         """Write one .npz."""
-        own = {name: getattr(self, name) for name in ("frames", "faces", "mouth", "sound")}
+        own = {name: getattr(self, name) for name in ("frames", "faces", "mouth", "sound", "place")}
         rows = {name: getattr(self.coefficients, name) for name in ("expression", "pose", "crop")}
         np.savez(path, **own, **rows)
 
@@ -62,8 +64,8 @@ class RendererLesson:
     def load(path: Path) -> RendererLesson:
         """Read what `save` wrote."""
         with np.load(path) as arrays:
-            frames, faces, mouth, expression, pose, crop, sound = (arrays[name] for name in _ARRAYS)
-        return RendererLesson(path.stem, frames, faces, mouth, Coefficients(expression, pose, crop), sound)
+            frames, faces, mouth, expression, pose, crop, sound, place = (arrays[name] for name in _ARRAYS)
+        return RendererLesson(path.stem, frames, faces, mouth, Coefficients(expression, pose, crop), sound, place)
 
 
 def prepare(
@@ -110,7 +112,8 @@ def lesson(name: str, footage: Footage, model: MorphableModel, size: int, sound:
     frames = np.stack([window.cut(frame) for frame in footage.frames])
     faces = np.rint(255 * draw(fitted)).astype(np.uint8)
     mouth = draw.points(fitted)[:, topology.LIPS].mean(1).astype(np.float32)
-    return RendererLesson(name, frames, faces, mouth, fitted, sound[: len(frames)])
+    place = np.array([window.left, window.top, window.side, *footage.size])
+    return RendererLesson(name, frames, faces, mouth, fitted, sound[: len(frames)], place)
 
 
 @lru_cache(maxsize=1)

@@ -22,6 +22,7 @@ from pipeline.training.renderer_lessons import RendererLesson
 
 SMALL = HeadGANConfig(size=32, width=4, sound_dim=6, hidden=8)
 CPU = Runtime()
+PLACE = np.array([10.0, 8.0, 80.0, 100.0, 100.0])
 
 
 @pytest.fixture(autouse=True)
@@ -150,6 +151,7 @@ def test_a_window_is_cut_and_laid_back(portraits):
     out = portrait.image.copy()
     window.paste(window.cut(out), out)
     assert np.abs(out.astype(int) - portrait.image).mean() < 2.5
+    assert window.left >= 0 and window.top >= 0 and window.left + window.side <= portrait.size[0]
     bright = portrait.image.copy()
     window.paste(np.full((128, 128, 3), 255, np.uint8), bright)
     height, width = bright.shape[:2]
@@ -228,7 +230,7 @@ def lesson_of_squares(size: int = 32, frames: int = 12) -> RendererLesson:
     mouth = np.stack([places + 6, np.full(frames, 14)], 1).astype(np.float32)
     rows = [np.zeros((frames, width), np.float32) for width in (64, 6, 3)]
     sound = np.random.default_rng(1).normal(2, 3, (frames, 6)).astype(np.float32)
-    return RendererLesson("squares", pictures, faces, mouth, Coefficients(*rows), sound)
+    return RendererLesson("squares", pictures, faces, mouth, Coefficients(*rows), sound, PLACE)
 
 
 def test_batches_pair_frames_with_their_own_faces():

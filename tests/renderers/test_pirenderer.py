@@ -29,6 +29,7 @@ from pipeline.training.renderer_lessons import RendererLesson
 
 SMALL = PIRendererConfig(size=64, descriptor=8, warping_width=4, editing_width=4, most=8)
 CPU = Runtime()
+PLACE = np.array([10.0, 8.0, 80.0, 100.0, 100.0])
 
 
 @pytest.fixture(autouse=True)
@@ -172,7 +173,9 @@ def test_our_coefficients_are_told_as_in_the_window(portraits):
     window = HeadWindow.of(portrait, 64)
     rows = own_rows(turning(portrait.coefficients, 3), window, portrait.size)
     assert rows.shape == (3, 73) and rows.dtype == np.float32
-    assert np.allclose(rows[:, 70:], [0.5, 0.52, 1 / 2.1], atol=1e-3), "wherever the head is in the picture"
+    own = portrait.coefficients.crop[0] * (*portrait.size, portrait.size[1])
+    wanted = [*((own[:2] - (window.left, window.top)) / window.side), own[2] / window.side]
+    assert np.allclose(rows[:, 70:], wanted, atol=1e-4) and 0.3 < rows[0, 70] < 0.7
     assert np.array_equal(rows[:, :64], turning(portrait.coefficients, 3).expression)
 
 
@@ -336,13 +339,13 @@ def lesson_of_squares(size: int = 64, frames: int = 12) -> RendererLesson:
         rows[1][i, 3] = 0.06 * (i - frames / 2)
     rows[2][:] = (0.5, 0.5, 0.4)
     faces, mouth = np.zeros((frames, 3, size, size), np.uint8), np.zeros((frames, 2), np.float32)
-    return RendererLesson("squares", pictures, faces, mouth, Coefficients(*rows), np.zeros((0, 1), np.float32))
+    return RendererLesson("squares", pictures, faces, mouth, Coefficients(*rows), np.zeros((0, 1), np.float32), PLACE)
 
 
 def test_pairs_go_both_ways():
     lesson = lesson_of_squares()
     rows = lesson_rows(lesson)
-    assert np.allclose(rows[:, 70:], [0.5, 0.52, 1 / 2.1], atol=1e-3)
+    assert np.allclose(rows[:, 70:], [0.5, 0.525, 0.5])
     pairs = draw_pairs([(lesson, rows)], 3, np.random.default_rng(0))
     assert pairs.source.shape == (6, 3, 64, 64) and pairs.windows.shape == (6, 73, 27)
     assert torch.equal(pairs.source[0], pairs.target[1]) and torch.equal(pairs.source[1], pairs.target[0])
