@@ -29,6 +29,7 @@ class ProsodyStream:
 
     def __init__(self) -> None:
         self._loudness = np.full(_MEMORY, _SILENCE)  # what lies before the sound is silence
+        self._unheard = _MEMORY  # values of that silence still in memory: a noise must not stand out against it
         self._done = _MEMORY
         self._peak = _SILENCE
 
@@ -62,11 +63,12 @@ class ProsodyStream:
             rows = rows[: len(rows) - (self._done - end)]
         surplus = self._done - _MEMORY
         self._loudness, self._done = self._loudness[surplus:], _MEMORY
+        self._unheard = max(0, self._unheard - surplus)
         return rows
 
     def _block(self) -> np.ndarray:
         start = self._done
-        window = self._loudness[start - _MEMORY : start + BLOCK + AHEAD]
+        window = self._loudness[max(start - _MEMORY, self._unheard) : start + BLOCK + AHEAD]
         heard = window[window > _SILENCE + 1]
         top = np.quantile(window, 0.95) if len(heard) > 100 else (np.quantile(heard, 0.9) if len(heard) else _SILENCE)
         self._peak = max(top, self._peak - _PEAK_FALL * BLOCK)

@@ -198,6 +198,13 @@ def test_heads_move_with_the_voice_and_rest_in_silence():
     assert 0.05 < np.mean(shares) < 0.75
 
 
+def test_a_noise_from_the_first_frame_is_not_a_voice():
+    noise = silence(10 * FPS)
+    noise[:, LOUDNESS] = -45 + np.random.default_rng(0).normal(size=len(noise))
+    assert prosody(noise)[:, ACTIVITY].max() < 0.05
+    assert prosody(speech(10 * FPS))[:, ACTIVITY].mean() > 0.5
+
+
 def test_brows_rise_with_stress():
     features = silence(20 * 100)
     features[:, LOUDNESS] = -30
