@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol
 
@@ -27,7 +27,11 @@ class Renderer(Protocol):
     """Draws one portrait."""
 
     def render(self, coefficients: Coefficients) -> Iterator[np.ndarray]:
-        """Frames (H, W, 3) uint8 RGB, of the portrait's size, of T frames that follow those of the last call."""
+        """Frames (H, W, 3) uint8 RGB, of the portrait's size, of a clip of T frames."""
+        ...
+
+    def start(self) -> Callable[[Coefficients], Iterator[np.ndarray]]:
+        """What draws one run through a clip, called with the coefficients of each part in order."""
         ...
 
 

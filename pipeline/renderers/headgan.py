@@ -6,7 +6,7 @@ No weights are embedded: `python -m pipeline.training.headgan` makes some. The n
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -61,7 +61,7 @@ class HeadGAN(HeadGANNetwork, HubComponent):
 
 
 class HeadGANRenderer:
-    """Draws one portrait. Frames depend on those before them: use one renderer for one clip, from its start.
+    """Draws one portrait. Frames depend on those before them: `start` a run for each clip that comes in parts.
 
     Args:
         portrait: what to draw.
@@ -80,7 +80,6 @@ class HeadGANRenderer:
         with torch.inference_mode():
             face = torch.from_numpy(self.faces(portrait.coefficients)).to(device)
             self._features = self._network.features(self._reference, face)
-        self._past: np.ndarray | None = None
         pixels = network.config.size**2
         self._batch = self.runtime.batch(90 * network.config.width * pixels)  # measured: 180 MB a frame of 256
 
@@ -93,33 +92,42 @@ class HeadGANRenderer:
         """
         return HeadGANRenderer(portrait, HeadGAN.load(weights.component("headgan")))
 
+    def start(self) -> Callable[..., Iterator[np.ndarray]]:
+        """What draws one run through a clip, called with the coefficients (and sound) of each part in order."""
+        memory: list[np.ndarray] = []  # the faces drawn last
+        return lambda coefficients, sound=None: self._render(coefficients, sound, memory)
+
     def render(self, coefficients: Coefficients, sound: np.ndarray | None = None) -> Iterator[np.ndarray]:
-        """Frames (H, W, 3) uint8 RGB of T frames' coefficients.
+        """Frames (H, W, 3) uint8 RGB of a clip of T frames.
 
         Args:
-            coefficients: of T frames that follow those of the last call.
+            coefficients: of T frames.
             sound: (T, sound_dim) sound vectors, see `pipeline.drivers.sound_window`; the mouth is clearer with them.
 
         Raises:
             ValueError: if `sound` has another number of rows.
         """
+        return self.start()(coefficients, sound)
+
+    def _render(
+        self, coefficients: Coefficients, sound: np.ndarray | None, memory: list[np.ndarray]
+    ) -> Iterator[np.ndarray]:
         if sound is not None and len(sound) != len(coefficients):
             raise ValueError(f"There are {len(sound)} rows of sound for {len(coefficients)} frames.")
         for part in batches(len(coefficients), self._batch):
-            volume = self._volume(self.faces(coefficients[part]))
+            volume = self._volume(self.faces(coefficients[part]), memory)
             heard = None if sound is None else torch.from_numpy(np.asarray(sound[part], np.float32))
             for patch in to_pictures(self._generate(volume, heard)):
                 frame = self.portrait.image.copy()
                 self.window.paste(patch, frame)
                 yield frame
 
-    def _volume(self, faces: np.ndarray) -> np.ndarray:
+    def _volume(self, faces: np.ndarray, memory: list[np.ndarray]) -> np.ndarray:
         """Faces (T, 3, S, S) with those of past frames before them: (T, 3 (past + 1), S, S)."""
         past = self._network.config.past
-        if self._past is None:  # before the first frame the face stood still
-            self._past = np.repeat(faces[:1], past, 0)
-        line = np.concatenate([self._past, faces])
-        self._past = line[len(line) - past :]
+        before = memory or [faces[0]] * past  # before the first frame the face stood still
+        line = np.stack([*before, *faces])
+        memory[:] = line[len(line) - past :]
         return np.concatenate([line[i : i + len(faces)] for i in range(past + 1)], 1)
 
     def _generate(self, volume: np.ndarray, sound: torch.Tensor | None) -> torch.Tensor:

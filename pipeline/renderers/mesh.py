@@ -7,7 +7,7 @@ happens in the portrait's own pixels, within a window around the head: there is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import cv2
@@ -61,6 +61,10 @@ class MeshRenderer:
         """
         surroundings = Surroundings.load(weights.component("mesh"))
         return MeshRenderer(portrait, surroundings, PatchNetworks.load(weights.component("patches")))
+
+    def start(self) -> Callable[[Coefficients], Iterator[np.ndarray]]:
+        """What draws one run through a clip, called with the coefficients of each part in order: frames stand alone."""
+        return self.render
 
     def render(self, coefficients: Coefficients) -> Iterator[np.ndarray]:
         """Frames (H, W, 3) uint8 RGB of T frames' coefficients, in batches of 8 inside.

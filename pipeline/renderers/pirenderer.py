@@ -8,7 +8,7 @@ bridge (`pipeline.renderers.basel`) beside it, solved from a Basel model that th
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -76,7 +76,7 @@ class PIRendererNetwork(PIRendererNetworks, HubComponent):
 
 
 class PIRenderer:
-    """Draws one portrait. A frame depends on 13 frames to each side: use one renderer for one clip, from its start.
+    """Draws one portrait. A frame depends on 13 frames to each side: `start` a run for each clip that comes in parts.
 
     Args:
         portrait: what to draw.
@@ -98,7 +98,6 @@ class PIRenderer:
         self.window = HeadWindow.of(portrait, network.config.size)
         self._network = network.to(self.runtime.device)
         self._portrait = to_tensor(self.window.cut(portrait.image))[None].to(self.runtime.device)
-        self._past: np.ndarray | None = None
         pixels = network.config.size**2
         self._batch = self.runtime.batch(40 * network.config.editing_width * pixels)  # measured: 150 MB a frame of 256
 
@@ -111,17 +110,24 @@ class PIRenderer:
         """
         return PIRenderer(portrait, PIRendererNetwork.load(weights.component("pirenderer")))
 
-    def render(self, coefficients: Coefficients) -> Iterator[np.ndarray]:
-        """Frames (H, W, 3) uint8 RGB of T frames' coefficients, which follow those of the last call.
+    def start(self) -> Callable[[Coefficients], Iterator[np.ndarray]]:
+        """What draws one run through a clip, called with the coefficients of each part in order.
 
-        What comes after the call's last frame is not known yet and taken to stand still.
+        What comes after a part is not known when it is drawn, and taken to stand still.
         """
+        memory: list[np.ndarray] = []  # the rows of the last 13 frames
+        return lambda coefficients: self._render(coefficients, memory)
+
+    def render(self, coefficients: Coefficients) -> Iterator[np.ndarray]:
+        """Frames (H, W, 3) uint8 RGB of a clip of T frames."""
+        return self.start()(coefficients)
+
+    def _render(self, coefficients: Coefficients, memory: list[np.ndarray]) -> Iterator[np.ndarray]:
         if len(coefficients) == 0:
             return
         rows = self.rows(coefficients)
-        before = np.repeat(rows[:1], RADIUS, 0) if self._past is None else self._past
-        line = np.concatenate([before, rows, np.repeat(rows[-1:], RADIUS, 0)])
-        self._past = line[len(rows) : len(rows) + RADIUS]
+        line = np.stack([*(memory or [rows[0]] * RADIUS), *rows, *[rows[-1]] * RADIUS])
+        memory[:] = line[len(rows) : len(rows) + RADIUS]
         windows = np.stack([line[i : i + FRAMES].T for i in range(len(rows))])
         for part in batches(len(rows), self._batch):
             chosen = torch.from_numpy(windows[part]).to(self.runtime.device)

@@ -160,12 +160,12 @@ def test_frames_follow_the_coefficients_around_them(portraits, network):
     frames = list(PIRenderer(portrait, network, CPU).render(clip))
     assert len(frames) == 30 and all(f.shape == portrait.image.shape and f.dtype == np.uint8 for f in frames)
     assert not np.array_equal(frames[0], frames[29])
-    renderer = PIRenderer(portrait, network, replace(CPU, memory=1))
-    parts = [*renderer.render(clip[:20]), *renderer.render(clip[20:])]
+    draw = PIRenderer(portrait, network, replace(CPU, memory=1)).start()
+    parts = [*draw(clip[:20]), *draw(clip[20:])]
     difference = [np.abs(a.astype(int) - b).max() for a, b in zip(frames, parts, strict=True)]
     assert max(difference[:7]) <= 1, "13 frames ahead are seen, and no more"
     assert max(difference[20:]) <= 1, "what went before is remembered"
-    assert list(renderer.render(clip[:0])) == []
+    assert list(draw(clip[:0])) == []
 
 
 def test_our_coefficients_are_told_as_in_the_window(portraits):
