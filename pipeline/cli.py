@@ -54,7 +54,9 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("generated", nargs="?", metavar="GENERATED", help="a clip or a folder of clips")
     evaluate.add_argument("real", nargs="?", metavar="REAL", help="the real clip, or a folder with the same names")
     evaluate.add_argument(
-        "--suite", choices=("reenact", "talk", "silence", "background", "model", "listen"), help="on the corpus"
+        "--suite",
+        choices=("reenact", "talk", "silence", "background", "model", "listen", "restoration"),
+        help="on the corpus",
     )
     evaluate.add_argument("--corpus", default="../shared/corpus", help="folder of the corpus (default %(default)s)")
     evaluate.add_argument("--split", default="val", choices=("val", "train", "all"))
@@ -83,6 +85,12 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--cache", default="cache", help="folder for tracks and other steps (default %(default)s)")
     train.add_argument("--minutes", type=float, default=40, help="how long to train what is trained by time")
 
+    convert = _command(commands, "convert", _convert, "make a foreign checkpoint a folder of weights")
+    convert.add_argument("name", choices=("gfpgan",))
+    convert.add_argument("checkpoint", metavar="CHECKPOINT", help="the file as its publishers give it")
+    convert.add_argument("folder", metavar="FOLDER", help="to write, or of weights that get one component more")
+    convert.add_argument("--json", action="store_true", help="one JSON object on stdout")
+
     verify = _command(commands, "verify", _verify, "tell whether a file carries our mark")
     verify.add_argument("file", metavar="FILE")
     verify.add_argument("--json", action="store_true", help="one JSON object on stdout")
@@ -99,6 +107,9 @@ def _add_making(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", required=True, metavar="OUT.mp4", help="the clip to write")
     parser.add_argument("--weights", help="folder or Hub repository (default: embedded)")
     parser.add_argument("--renderer", default="mesh", choices=("mesh",))
+    parser.add_argument(
+        "--restore", default="none", metavar="none|detail|gfpgan", help="sharpen the face (default %(default)s)"
+    )
     parser.add_argument("--size", type=int, help="pixels of the longer side (default: the picture's own, up to 1920)")
     parser.add_argument("--expression-scale", type=float, default=1.0, metavar="0..2")
     parser.add_argument("--motion-scale", type=float, default=1.0, metavar="0..2")
@@ -137,6 +148,7 @@ def _make(options: argparse.Namespace, start: Callable[[Any, dict[str, Any]], An
             "motion_scale": options.motion_scale,
             "size": options.size,
             "renderer": options.renderer,
+            "restore": options.restore,
             "progress": progress,
         },
     )
@@ -205,6 +217,16 @@ def _train(options: argparse.Namespace) -> None:
     output = Path(options.output or EMBEDDED / folders.get(options.component, options.component))
     module = import_module(f"pipeline.training.{options.component}")
     module.main(Path(options.corpus), output, cache=Path(options.cache), minutes=options.minutes)
+
+
+def _convert(options: argparse.Namespace) -> None:
+    from pipeline.converters import convert
+    from pipeline.errors import WeightsError
+
+    result = convert(options.name, options.checkpoint, options.folder)
+    print(json.dumps(result.to_dict()) if options.json else "\n".join(result.lines()))
+    if not result.fits:
+        raise WeightsError(f"{options.checkpoint} does not fit {options.name}'s network, so nothing was written.")
 
 
 def _verify(options: argparse.Namespace) -> int:

@@ -21,7 +21,7 @@ class HeadClip:
 
     Args:
         coefficients: makes the head's coefficients, in chunks.
-        render: draws a chunk's frames.
+        draw: makes what draws each chunk's frames in order, anew for each run through the clip.
         compose: puts the head's frames into larger pictures of `size`; None leaves them as they are.
         progress: called while frames are made.
 
@@ -39,7 +39,7 @@ class HeadClip:
     def __init__(
         self,
         coefficients: Callable[[], Iterator[Coefficients]],
-        render: Callable[[Coefficients], Iterator[np.ndarray]],
+        draw: Callable[[], Callable[[Coefficients], Iterator[np.ndarray]]],
         size: tuple[int, int],
         audio: str | os.PathLike[str] | None,
         frame_count: int,
@@ -49,7 +49,7 @@ class HeadClip:
         compose: Callable[[Iterator[np.ndarray]], Iterator[np.ndarray]] | None = None,
     ) -> None:
         self._source = coefficients
-        self._render = render
+        self._draw = draw
         self._made: Coefficients | None = None
         self._progress = progress
         self._compose = compose
@@ -83,9 +83,10 @@ class HeadClip:
     def _heads(self, progress: Progress | None) -> Iterator[np.ndarray]:
         parts: list[Coefficients] = []
         done = 0
+        render = self._draw()
         for part in [self._made] if self._made is not None else self._source():
             parts.append(part)
-            for frame in self._render(part):
+            for frame in render(part):
                 done += 1
                 if progress is not None:
                     progress("rendering", done, max(done, self.frame_count))

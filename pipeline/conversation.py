@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pipeline.drivers.listening import ListeningDriver
     from pipeline.drivers.talking import TalkingDriver
     from pipeline.face.tracker import FaceTracker
-    from pipeline.renderers.mesh import MeshRenderer
+    from pipeline.postprocess.restoration import Drawing
 
     Picture = str | os.PathLike[str] | np.ndarray | Image
 
@@ -125,6 +125,7 @@ class ConversationalHeadPipeline(SharedWeights):
         motion_scale: float = 1.0,
         size: int | None = None,
         renderer: str = "mesh",
+        restore: str = "none",
         progress: Progress | None = None,
     ) -> HeadClip:
         """The portrait says what is heard.
@@ -137,6 +138,7 @@ class ConversationalHeadPipeline(SharedWeights):
             motion_scale: 0 to 2, how far the head moves.
             size: pixels of the longer side; None keeps the picture's own, up to 1920.
             renderer: "mesh".
+            restore: "none", "detail" or "gfpgan", see `pipeline.postprocess.restoration`.
             progress: called with stage, done and total; raise `Cancelled` in it to stop.
 
         Returns:
@@ -152,8 +154,8 @@ class ConversationalHeadPipeline(SharedWeights):
         _check_range("expression_scale", expression_scale, 0, 2)
         _check_range("motion_scale", motion_scale, 0, 2)
         info = probe_audio(audio)
-        scene, draw = self._prepare(portrait, size, renderer, progress)
-        warnings = list(scene.warnings)
+        scene, draw = self._prepare(portrait, size, renderer, restore, progress)
+        warnings = [*scene.warnings, *draw.warnings]
 
         def coefficients() -> Iterator[Coefficients]:
             return self.driver(
@@ -172,9 +174,10 @@ class ConversationalHeadPipeline(SharedWeights):
             "motion_scale": motion_scale,
             "size": list(scene.size),
             "renderer": renderer,
+            "restore": restore,
         }
         frames = frame_count(max(1, round(info.seconds * SAMPLE_RATE)))
-        return HeadClip(coefficients, draw.render, scene.size, audio, frames, settings, warnings, progress)
+        return HeadClip(coefficients, draw.start, scene.size, audio, frames, settings, warnings, progress)
 
     def listen(
         self,
@@ -191,6 +194,7 @@ class ConversationalHeadPipeline(SharedWeights):
         language_model: str | None = None,
         size: int | None = None,
         renderer: str = "mesh",
+        restore: str = "none",
         progress: Progress | None = None,
     ) -> HeadClip:
         """The portrait listens to a speaker: nods, smiles or frowns, looks, blinks; its lips stay shut.
@@ -210,6 +214,7 @@ class ConversationalHeadPipeline(SharedWeights):
                 there is no transcript, a recogniser from the Hub makes one. None leaves the words out.
             size: pixels of the listener's longer side; None keeps the picture's own, up to 1920.
             renderer: "mesh".
+            restore: "none", "detail" or "gfpgan", see `pipeline.postprocess.restoration`.
             progress: called with stage, done and total; raise `Cancelled` in it to stop.
 
         Returns:
@@ -237,9 +242,9 @@ class ConversationalHeadPipeline(SharedWeights):
         frames = frame_count(max(1, round(probe_audio(audio).seconds * SAMPLE_RATE)))
         if video is None and layout == "side-by-side":
             raise InputError("There is no video of the speaker to show at the side; give one, or leave the layout.")
-        scene, draw = self._prepare(portrait, size, renderer, progress)
+        scene, draw = self._prepare(portrait, size, renderer, restore, progress)
         speaker = None if video is None else watch_speaker(video, frames, self.model, progress)
-        warnings = [*scene.warnings, *(speaker.warnings if speaker else ())]
+        warnings = [*scene.warnings, *draw.warnings, *(speaker.warnings if speaker else ())]
         words = words_of(audio, transcript, language_model, self.listener, warnings)
 
         def coefficients() -> Iterator[Coefficients]:
@@ -267,10 +272,11 @@ class ConversationalHeadPipeline(SharedWeights):
             "language_model": language_model,
             "size": list(scene.size),
             "renderer": renderer,
+            "restore": restore,
         }
         beside = SideBySide(video, speaker.box, scene.size) if layout == "side-by-side" else None
         size_shown = scene.size if beside is None else beside.size
-        return HeadClip(coefficients, draw.render, size_shown, audio, frames, settings, warnings, progress, beside)
+        return HeadClip(coefficients, draw.start, size_shown, audio, frames, settings, warnings, progress, beside)
 
     def reenact(
         self,
@@ -282,6 +288,7 @@ class ConversationalHeadPipeline(SharedWeights):
         smoothing: int = 1,
         size: int | None = None,
         renderer: str = "mesh",
+        restore: str = "none",
         progress: Progress | None = None,
     ) -> HeadClip:
         """The portrait moves as the face in a video does.
@@ -297,6 +304,7 @@ class ConversationalHeadPipeline(SharedWeights):
             smoothing: 0 to 5, neighbours on each side over which coefficients are averaged against jitter.
             size: pixels of the longer side; None keeps the picture's own, up to 1920.
             renderer: "mesh".
+            restore: "none", "detail" or "gfpgan", see `pipeline.postprocess.restoration`.
             progress: called with stage, done and total; raise `Cancelled` in it to stop.
 
         Raises:
@@ -311,8 +319,8 @@ class ConversationalHeadPipeline(SharedWeights):
         _check_range("motion_scale", motion_scale, 0, 2)
         _check_range("smoothing", smoothing, 0, 5)
         reader = VideoReader(video)
-        scene, draw = self._prepare(portrait, size, renderer, progress)
-        warnings = list(scene.warnings)
+        scene, draw = self._prepare(portrait, size, renderer, restore, progress)
+        warnings = [*scene.warnings, *draw.warnings]
         driver = ReenactmentDriver(reader, scene, relative, expression_scale, motion_scale, warnings)
         driver.check()
 
@@ -327,9 +335,10 @@ class ConversationalHeadPipeline(SharedWeights):
             "smoothing": smoothing,
             "size": list(scene.size),
             "renderer": renderer,
+            "restore": restore,
         }
         audio = video if reader.has_sound else None
-        return HeadClip(coefficients, draw.render, scene.size, audio, reader.frames, settings, warnings, progress)
+        return HeadClip(coefficients, draw.start, scene.size, audio, reader.frames, settings, warnings, progress)
 
     def stream(
         self, portrait: Picture | Portrait, audio: str | os.PathLike[str], **options: Any
@@ -338,15 +347,17 @@ class ConversationalHeadPipeline(SharedWeights):
         yield from self.talk(portrait, audio, **options).frames
 
     def _prepare(
-        self, portrait: Picture | Portrait, size: int | None, renderer: str, progress: Progress | None
-    ) -> tuple[Portrait, MeshRenderer]:
+        self, portrait: Picture | Portrait, size: int | None, renderer: str, restore: str, progress: Progress | None
+    ) -> tuple[Portrait, Drawing]:
+        from pipeline.postprocess.restoration import Drawing, check_restoration, load_restoration
         from pipeline.renderers.mesh import MeshRenderer
 
         _check_choice("renderer", renderer, RENDERERS)
+        check_restoration(restore, self.weights)
         if progress is not None:
             progress("portrait", 0, 1)
         scene = portrait if isinstance(portrait, Portrait) else self.portrait(portrait, size)
-        draw = MeshRenderer.load(self.weights, scene)
+        draw = Drawing(MeshRenderer.load(self.weights, scene), load_restoration(restore, self.weights, scene))
         if progress is not None:
             progress("portrait", 1, 1)
         return scene, draw

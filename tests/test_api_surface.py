@@ -19,6 +19,7 @@ TALK = {
     "motion_scale": 1.0,
     "size": None,
     "renderer": "mesh",
+    "restore": "none",
     "progress": None,
 }
 LISTEN = {
@@ -35,6 +36,7 @@ LISTEN = {
     "language_model": None,
     "size": None,
     "renderer": "mesh",
+    "restore": "none",
     "progress": None,
 }
 REENACT = {
@@ -46,6 +48,7 @@ REENACT = {
     "smoothing": 1,
     "size": None,
     "renderer": "mesh",
+    "restore": "none",
     "progress": None,
 }
 

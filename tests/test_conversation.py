@@ -68,6 +68,7 @@ def test_settings_tell_how_a_clip_was_made(spoken):
         "motion_scale": 1.0,
         "size": [256, 256],
         "renderer": "mesh",
+        "restore": "none",
     }
 
 

@@ -27,6 +27,13 @@ _HOW = (
 _SLOW = "Restoring with GFPGAN takes seconds a frame without a GPU; 'detail' takes a millisecond."
 
 
+class Renderer(Protocol):
+    """Draws one portrait."""
+
+    def render(self, coefficients: Coefficients) -> Iterator[np.ndarray]:
+        """Frames (H, W, 3) uint8 RGB of T frames' coefficients."""
+
+
 class Restoration(Protocol):
     """Restores the frames of one portrait.
 
@@ -39,6 +46,25 @@ class Restoration(Protocol):
     def start(self) -> Run:
         """What restores one run through a clip: called with the frames and coefficients of each part in order, it
         yields the part's frames, changed in place."""
+
+
+class Drawing:
+    """A renderer, and what is done to its frames.
+
+    Attributes:
+        warnings: sentences that the user should see.
+    """
+
+    def __init__(self, renderer: Renderer, restoration: Restoration | None) -> None:
+        self._renderer, self._restoration = renderer, restoration
+        self.warnings = restoration.warnings if restoration else ()
+
+    def start(self) -> Callable[[Coefficients], Iterator[np.ndarray]]:
+        """What draws one run through a clip, called with the coefficients of each part in order."""
+        if self._restoration is None:
+            return self._renderer.render
+        restore = self._restoration.start()
+        return lambda part: restore(self._renderer.render(part), part)
 
 
 def check_restoration(name: str, weights: Weights) -> None:
