@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 RESTORATIONS = ("none", "detail", "gfpgan")
 Run = Callable[[Iterator[np.ndarray], Coefficients], Iterator[np.ndarray]]
 _HOW = (
-    "GFPGAN's weights are not among those in use; download GFPGANv1.4.pth from its authors, convert it once with "
-    "`python -m pipeline convert gfpgan GFPGANv1.4.pth FOLDER`, and give that folder (or a Hub repository with it) as "
-    "the weights, or restore with 'detail', which needs none."
+    "GFPGAN's weights are not here: download GFPGANv1.4.pth from its authors, run `python -m pipeline convert gfpgan "
+    "GFPGANv1.4.pth FOLDER` once and give FOLDER (or a Hub repository that has it) as the weights, or restore with "
+    "'detail', which needs none."
 )
 _SLOW = "Restoring with GFPGAN takes seconds a frame without a GPU; 'detail' takes a millisecond."
 

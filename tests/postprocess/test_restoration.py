@@ -49,7 +49,7 @@ def test_gfpgan_restores_frames_with_weights_from_a_folder(astronaut, motion, wi
 def test_without_weights_a_sentence_says_how_to_get_them(astronaut, with_gfpgan):
     with pytest.raises(WeightsError, match="python -m pipeline convert gfpgan") as error:
         load_restoration("gfpgan", find_weights(), astronaut)
-    assert "detail" in str(error.value) and str(error.value).endswith(".") and "\n" not in str(error.value)
+    assert "detail" in str(error.value) and one_sentence(error.value)
 
 
 def test_damaged_weights_are_one_sentence(astronaut, with_gfpgan):
