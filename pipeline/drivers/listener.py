@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,27 +11,47 @@ from pipeline.attitudes import ATTITUDES
 from pipeline.coefficients import Coefficients
 from pipeline.drivers.head_motion import head_room, within_room
 from pipeline.drivers.knots import KNOT, to_frames, to_knots
+from pipeline.drivers.listener_motion import ListenerMotion
 from pipeline.drivers.listening_eyes import ListenerEyes
 from pipeline.drivers.listening_flow import NEUTRAL, STEPS, FrameNoise, generate, guides
 from pipeline.drivers.listening_networks import SPEAKER_DIM, Conditions, ListenerNet, Memory
 from pipeline.drivers.liveliness import Liveliness
-from pipeline.drivers.motion_space import MotionSpace
-from pipeline.drivers.turns import TURN_DIM, TurnTaker
+from pipeline.drivers.motion_space import MotionSpace, shutting
+from pipeline.drivers.turns import TURN_DIM, Backchannel, TurnTaker
 from pipeline.face.morphable import MorphableModel
 from pipeline.threads import one_thread
 
 _EASE = 20  # frames in which the portrait's own look turns into the driven one
-_ROOM = 1.5  # a listener's head may go further than `head_motion.LIMITS`: nods are larger than what goes with speech
+_ROOM = np.array([1.5, 1.1, 1.1])  # against `head_motion.LIMITS`: nods are larger than what goes with speech
+
+
+@dataclass(frozen=True)
+class Finish:
+    """What is given back to the network's answer: it moves less than the lessons it was taught.
+
+    Chosen on held-out lessons (`pipeline.training.listening.choose_finish`).
+
+    Attributes:
+        gains: (M,) of what the generative head adds to the regression.
+        shares: of the gestures' measured curves (`pipeline.drivers.listener_motion`) that are played on top, by kind;
+            the rest of each gesture is the network's.
+    """
+
+    gains: np.ndarray
+    shares: dict[str, float]
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What listeners share: network, space of motion, blinks' and gaze's numbers (or None), and the face model."""
+    """What listeners share: network, space of motion, finish, the face model, and, unless None, the curves of gestures
+    and the numbers of blinks and gaze."""
 
     net: ListenerNet
     space: MotionSpace
-    liveliness: Liveliness | None
+    finish: Finish
     model: MorphableModel
+    gestures: ListenerMotion | None
+    liveliness: Liveliness | None
 
 
 @dataclass
@@ -82,7 +102,9 @@ class Listener:
             motion_scale,
             attitude_scale,
         )
-        self.turns = TurnTaker(seed, attitude)
+        self._turns = TurnTaker(seed, attitude)
+        self._attitude = attitude
+        self._answers: list[Backchannel] = []  # not over yet
         asked = guides(ATTITUDES.index(attitude), attitude_scale)
         self._attitudes = torch.tensor(asked)
         own = np.concatenate([reference.expression[0], reference.pose[0]])
@@ -90,9 +112,16 @@ class Listener:
         self._noise = FrameNoise([seed, 11], parts.space.size)
         self._room = _ROOM * head_room(reference.pose[0])
         self._frame = 0
+        self._shutting = shutting(parts.model).astype(np.float32)
         self._eyes = None
         if parts.liveliness is not None:
             self._eyes = ListenerEyes(parts.liveliness, parts.model, identity, reference.expression[0], seed, attitude)
+
+    def hear(self, samples: np.ndarray) -> np.ndarray:
+        """Whose turn it is in the next frames of sound, (n, TURN_DIM); see `TurnTaker.hear`."""
+        plan = self._turns.hear(samples)
+        self._answers += plan.backchannels
+        return plan.conditions()
 
     @property
     def size(self) -> int:
@@ -111,7 +140,10 @@ class Listener:
 
     def motion(self, rows: np.ndarray, generative: bool = True) -> np.ndarray:
         """Motion (n, M) of a window's rows (n, ...); the window begins with an even frame of the clip."""
-        return to_frames(self.knots(to_knots(rows), rows[::KNOT, -self._parts.space.size :], generative), len(rows))
+        knots = self.knots(to_knots(rows), rows[::KNOT, -self.size :], generative)
+        # What the integration leaves of the noise trembles from knot to knot.
+        padded = np.concatenate([knots[:1], knots, knots[-1:]])
+        return to_frames(0.25 * padded[:-2] + 0.5 * knots + 0.25 * padded[2:], len(rows))
 
     @torch.inference_mode()
     def knots(
@@ -130,13 +162,15 @@ class Listener:
         trunk, layers = (None, [None] * STEPS) if memory is None else (memory.trunk, memory.steps)
         with one_thread():
             heard = net.hear(conditions, trunk)
-            if generative:
-                drawn = torch.from_numpy(noise)[None]
-                return generate(net, heard, drawn, self._attitudes, self._attitude_scale, layers).numpy()
             answer = net.regression(heard)
             if len(answer) == 2:
                 answer = answer[:1] + self._attitude_scale * (answer[1:] - answer[:1])
-            return answer[-1].numpy()
+            usual = answer[0].numpy()
+            if not generative:
+                return usual
+            drawn = torch.from_numpy(noise)[None]
+            made = generate(net, heard, drawn, self._attitudes, self._attitude_scale, layers).numpy()
+        return usual + self._parts.finish.gains * (made - usual)
 
     def _conditions(self, rows: np.ndarray) -> Conditions:
         """What the network is told of rows (k, ...), once for each attitude that is asked."""
@@ -145,21 +179,34 @@ class Listener:
         told = torch.from_numpy(rows)[None].expand(len(self._attitudes), -1, -1).split(widths, -1)
         return Conditions(*told[:-1], own=self._own, attitude=self._attitudes)
 
-    def show(self, motion: np.ndarray, rows: np.ndarray, eyes: bool = True) -> Coefficients:
-        """The next n frames' coefficients from motion (n, M) and their rows."""
+    def show(self, motion: np.ndarray, rows: np.ndarray, generative: bool = True) -> Coefficients:
+        """The next n frames' coefficients from motion (n, M) and their rows; without gestures and eyes of the plain
+        regression."""
+        count = len(motion)
         pose, expression = self._parts.space.decode(motion)
-        begun = ease((self._frame + np.arange(1, len(motion) + 1)) / _EASE)[:, None]
-        self._frame += len(motion)
+        if generative and self._parts.gestures is not None:
+            face, head = self._gestures(self._parts.gestures, count)
+            pose, expression = pose + head, expression + face
+        begun = ease((self._frame + np.arange(1, count + 1)) / _EASE)[:, None]
+        self._frame += count
         pose, expression = begun * pose, begun * expression
         pose[:, :3] = within_room(pose[:, :3], self._room)
         pose, expression = self._motion_scale * pose, self._expression_scale * expression
-        if eyes and self._eyes is not None:
+        if generative and self._eyes is not None:
             sound = self._parts.net.config.sound_dim
             expression = expression + self._eyes(rows[:, sound : sound + TURN_DIM], pose[:, :2], expression)
         own = self._reference
         return Coefficients(
-            own.expression + expression, own.pose + pose.astype(np.float32), np.repeat(own.crop, len(motion), 0)
+            own.expression + expression, own.pose + pose.astype(np.float32), np.repeat(own.crop, count, 0)
         )
+
+    def _gestures(self, curves: ListenerMotion, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """What the shares of running gestures add to expression (n, 64) and pose (n, 6) of the next frames."""
+        shares = self._parts.finish.shares
+        played = [replace(one, strength=one.strength * shares.get(one.kind, 0.0)) for one in self._answers]
+        face, head = curves.gestures(played, self._attitude, self._frame, count)
+        self._answers = [one for one in self._answers if one.end > self._frame + count]
+        return face @ self._shutting, head
 
 
 def ease(part: np.ndarray) -> np.ndarray:

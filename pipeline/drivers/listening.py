@@ -21,13 +21,14 @@ import torch
 
 from pipeline.clock import FPS, SAMPLES_PER_FRAME
 from pipeline.coefficients import Coefficients
-from pipeline.drivers.audio_encoder import AudioEncoder, LiveEncoder, encode_stream
-from pipeline.drivers.listener import Listener, Parts, ease
+from pipeline.drivers.audio_encoder import AudioEncoder, LiveEncoder, encode, encode_stream
+from pipeline.drivers.listener import Finish, Listener, Parts, ease
+from pipeline.drivers.listener_motion import ListenerMotion
 from pipeline.drivers.listening_live import LiveListener
 from pipeline.drivers.listening_networks import ListenerConfig, ListenerNet
 from pipeline.drivers.liveliness import Liveliness
 from pipeline.drivers.motion_space import MotionSpace
-from pipeline.drivers.turns import TURN_DIM
+from pipeline.drivers.turns import TURN_DIM, TurnPlan
 from pipeline.errors import WeightsError
 from pipeline.face.morphable import MorphableModel
 from pipeline.hub import EMBEDDED
@@ -41,7 +42,9 @@ _CONTEXT = 76  # frames on both sides of a window that are worked on with it: 3 
 _FADE = 12  # frames in which a window's motion gives way to the next one's
 _BLOCK = 10 * FPS * SAMPLES_PER_FRAME
 CAUSAL = "causal"
-"""Folder of the causal variant beside the weights."""
+"""Folder of the causal variant in that of the weights."""
+MOTION = "motion"
+"""Folder of the gestures' curves there."""
 
 
 class ListeningDriver(HubComponent):
@@ -58,11 +61,14 @@ class ListeningDriver(HubComponent):
         liveliness: Liveliness | None,
         model: MorphableModel,
         causal: ListeningDriver | None = None,
+        finish: Finish | None = None,
+        gestures: ListenerMotion | None = None,
     ) -> None:
         if net.config.causal != encoder.config.causal:
             raise ValueError("The network and the encoder must both be causal, or neither.")
         self.encoder = encoder.eval()
-        self._shared = Parts(net.eval(), space, liveliness, model)
+        finish = finish or Finish(np.ones(space.size, np.float32), {})
+        self._shared = Parts(net.eval(), space, finish, model, gestures, liveliness)
         self.causal = self if net.config.causal else causal
 
     @property
@@ -93,15 +99,35 @@ class ListeningDriver(HubComponent):
             network = {k: tuple(v) if isinstance(v, list) else v for k, v in config["network"].items()}
             tensors = {name: value.float() for name, value in load_file(str(folder / "model.safetensors")).items()}
             space = MotionSpace(tensors.pop("space.basis").numpy(), tensors.pop("space.scale").numpy())
+            finish = Finish(tensors.pop("finish.gains").numpy(), dict(config["finish"]))
             net = ListenerNet(ListenerConfig(**network))
             net.load_state_dict(tensors)
         except (OSError, SafetensorError, AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise WeightsError(
                 f"The listening driver in {folder} cannot be read; install the weights again."
             ) from error
-        encoder = AudioEncoder.load(_beside(root, "audio_encoder") / (CAUSAL if net.config.causal else ""))
+        encoder = AudioEncoder.load(_beside(root, "audio_encoder", *([CAUSAL] if net.config.causal else [])))
         liveliness = Liveliness.load(_beside(root, "liveliness"))
-        return cls(net, encoder, space, liveliness, MorphableModel.load(_beside(root, "face")), causal)
+        gestures = ListenerMotion.load(_beside(root, "listening", MOTION))
+        model = MorphableModel.load(_beside(root, "face"))
+        return cls(net, encoder, space, liveliness, model, causal, finish, gestures)
+
+    @property
+    def space(self) -> MotionSpace:
+        """In which the network's motion is."""
+        return self._shared.space
+
+    def without_finish(self) -> ListeningDriver:
+        """The network's plain motion, without gestures and eyes added."""
+        return ListeningDriver(self._shared.net, self.encoder, self.space, None, self._shared.model)
+
+    def answer(
+        self, samples: np.ndarray, reference: Coefficients, plan: TurnPlan, attitude: str, seed: int
+    ) -> np.ndarray:
+        """Motion (T, M) of the generative head for a whole sound (N,) and given turns, in one window."""
+        listener = Listener(self._shared, reference, attitude, seed, 1.0, 1.0, 1.0, None)
+        sound = encode(samples, self.encoder)
+        return listener.motion(listener.rows(sound, plan.conditions()[: len(sound)], None, 0))
 
     def parts(self) -> dict[str, HubComponent]:
         """The driver, and the model and the liveliness that it needs beside it; encoders are the embedded ones."""
@@ -117,9 +143,14 @@ class ListeningDriver(HubComponent):
         tensors = {name: value.detach().half().contiguous() for name, value in self._shared.net.state_dict().items()}
         tensors["space.basis"] = torch.from_numpy(np.ascontiguousarray(self._shared.space.basis, np.float16))
         tensors["space.scale"] = torch.from_numpy(self._shared.space.scale.astype(np.float32))
+        finish = self._shared.finish
+        tensors["finish.gains"] = torch.from_numpy(np.asarray(finish.gains, np.float32))
         save_file(tensors, str(folder / "model.safetensors"))
-        config = {"_class_name": "ListeningDriver", "network": asdict(self._shared.net.config)}
+        network = asdict(self._shared.net.config)
+        config = {"_class_name": "ListeningDriver", "network": network, "finish": finish.shares}
         (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+        if self._shared.gestures is not None and not self._shared.net.config.causal:
+            self._shared.gestures.save(folder / MOTION)
         if self.causal not in (None, self):
             self.causal.save(folder / CAUSAL)
 
@@ -224,7 +255,7 @@ class ListeningDriver(HubComponent):
                 share = _fade(len(tail))[: len(made)]
                 made[: len(share)] = tail[: len(made)] * (1 - share) + made[: len(share)] * share
             tail = motion[core.stop : core.stop + _FADE]
-            yield listener.show(made, rows[core], eyes=generative)
+            yield listener.show(made, rows[core], generative)
 
     def _rows(
         self,
@@ -238,7 +269,7 @@ class ListeningDriver(HubComponent):
 
         def heard_by_both() -> Iterator[np.ndarray]:
             for block in _even(blocks):
-                waiting.append(listener.turns.hear(block).conditions())
+                waiting.append(listener.hear(block))
                 yield block
 
         begun = 0
@@ -287,6 +318,7 @@ def _fade(count: int) -> np.ndarray:
     return ease(np.arange(count) / _FADE)[:, None]
 
 
-def _beside(root: Path, component: str) -> Path:
-    own = root / component
-    return own if own.is_dir() else EMBEDDED / component
+def _beside(root: Path, *path: str) -> Path:
+    """The folder of a component's part in `root`, or among the embedded weights."""
+    own = root.joinpath(*path)
+    return own if own.is_dir() else EMBEDDED.joinpath(*path)

@@ -19,7 +19,7 @@ from pipeline.drivers.knots import KNOT
 if TYPE_CHECKING:
     from pipeline.drivers.listening_networks import ListenerNet, Memory
 
-STEPS = 6
+STEPS = 12
 """Steps of Euler's method from noise to motion."""
 
 NEUTRAL = 1

@@ -15,7 +15,7 @@ DELAY_FRAMES = LOOKAHEAD_FRAMES + KNOT
 """Frames by which the listener is behind the sound: as far as the encoder looks, and a knot; 200 ms. No other sound
 from the future is known."""
 
-STEPS = 4  # of the integration, fewer than for files
+STEPS = 6  # of the integration, fewer than for files
 
 
 class LiveListener:
@@ -27,6 +27,7 @@ class LiveListener:
         self._rows: deque[np.ndarray] = deque()  # not shown yet
         self._heard = 0  # rows so far
         self._knots: deque[np.ndarray] = deque(maxlen=3)
+        self._newest: np.ndarray | None = None
         self._memory = LiveMemory.empty(STEPS)
 
     def step(self, samples: np.ndarray, speaker: Coefficients | None = None) -> Coefficients:
@@ -43,7 +44,7 @@ class LiveListener:
             ValueError: if `samples` is not one frame.
         """
         sound = self._encoder.step(samples)
-        self._waiting.append((self._listener.turns.hear(samples).conditions(), speaker))
+        self._waiting.append((self._listener.hear(samples), speaker))
         if sound is None:
             return self._reference
         turn, face = self._waiting.popleft()
@@ -61,5 +62,7 @@ class LiveListener:
         pair = np.concatenate([self._rows[-KNOT + at] for at in range(KNOT)])
         noise = pair[:1, -self._listener.size :]
         knot = self._listener.knots(to_knots(pair), noise, memory=self._memory)[0]
-        # Before the first knot there was the same.
-        self._knots.extend([knot] * (1 if self._knots else 3))
+        # As for files, noise that is left from knot to knot is averaged away; before the first there was the same.
+        before = knot if self._newest is None else self._newest
+        self._newest = knot
+        self._knots.extend([(before + knot) / 2] * (1 if self._knots else 3))

@@ -17,19 +17,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline.attitudes import ATTITUDES
+from pipeline.clock import FPS
 from pipeline.coefficients import POSE_DIM
 from pipeline.drivers.audio_encoder import AudioEncoder, encode
 from pipeline.drivers.knots import to_knots
-from pipeline.drivers.listening import CAUSAL, ListeningDriver
+from pipeline.drivers.listener import Finish
+from pipeline.drivers.listener_motion import ListenerMotion
+from pipeline.drivers.listening import CAUSAL, MOTION, ListeningDriver
 from pipeline.drivers.listening_flow import coloured_noise
 from pipeline.drivers.listening_networks import OWN_DIM, SPEAKER_DIM, Conditions, ListenerConfig, ListenerNet
 from pipeline.drivers.motion_space import MotionSpace
+from pipeline.drivers.turns import KINDS
 from pipeline.face.morphable import MorphableModel
 from pipeline.hub import EMBEDDED
 from pipeline.training.listening_lessons import ListeningLesson, make_lessons
 
 CLIP_KNOTS = 64  # 5 s
 _WARM_STEPS = 30
+_LEAST_FINISH = 10 * FPS
+_GAINS = (1.0, 2.2)
 _MOTION_LIMIT = 5.0  # units beyond which a lesson's motion is a tracker's slip
 _OWN_NOISE = np.repeat((0.3, 0.05), (OWN_DIM - POSE_DIM, POSE_DIM)).astype(np.float32)
 
@@ -259,6 +266,65 @@ def _all(examples: list[Example]) -> Iterator[Batch]:
         yield _stack(some, [0] * len(some))
 
 
+def choose_finish(driver: ListeningDriver, lessons: list[ListeningLesson], curves: ListenerMotion) -> Finish:
+    """What must be given back to the driver, so that it moves as much as lessons that it has not seen.
+
+    Gains make its slow motion (0.1 to 1 Hz) as large as the lessons'; shares make up for how far gestures fall short
+    of their curves. Figures of the network without either are compared, at the lessons' own plans.
+    """
+    space, network = driver.space, driver.without_finish()
+    wanted, made = [], []
+    series = []
+    for number, lesson in enumerate(lessons):
+        motion = network.answer(lesson.sound, lesson.reference, lesson.plan, ATTITUDES[lesson.attitude], number)
+        count = min(len(motion), len(lesson.pose))
+        if count < _LEAST_FINISH:
+            continue
+        offsets = lesson.pose - lesson.reference.pose, lesson.expression - lesson.reference.expression
+        wanted.append(_slow_power(space.encode(*offsets)[:count]))
+        made.append(_slow_power(motion[:count]))
+        series.append((lesson, motion[:count]))
+    gains = np.sqrt(np.mean(wanted, 0) / np.mean(made, 0))
+    # The space's few components stand for all that the expression does.
+    gains[POSE_DIM:] *= np.sqrt(1 / _share_in(space, [lesson for lesson, _ in series]))
+    gains = gains.clip(*_GAINS).astype(np.float32)
+    shares = {}
+    for kind in KINDS:
+        found, full = 0.0, 0.0
+        for lesson, motion in series:
+            answers = [one for one in lesson.plan.backchannels if one.kind == kind]
+            face, head = curves.gestures(answers, ATTITUDES[lesson.attitude], 0, len(motion))
+            curve = _quick(space.encode(head, face))
+            found += float((curve * _quick(motion * gains)).sum())
+            full += float((curve * curve).sum())
+        shares[kind] = round(float(np.clip(1 - found / full, 0, 1)), 3) if full else 1.0
+    return Finish(gains, shares)
+
+
+def _share_in(space: MotionSpace, lessons: list[ListeningLesson]) -> float:
+    """Share of the expression's spread over time that the space holds."""
+    parts = [lesson.expression - lesson.expression.mean(0) for lesson in lessons]
+    within = sum(float(np.square(part @ space.basis.T).sum()) for part in parts)
+    return within / sum(float(np.square(part).sum()) for part in parts)
+
+
+def _slow_power(motion: np.ndarray) -> np.ndarray:
+    """(M,) mean square of motion (T, M) between 0.1 and 1 Hz."""
+    window = np.hanning(len(motion))[:, None]
+    power = np.abs(np.fft.rfft((motion - motion.mean(0)) * window, axis=0)) ** 2
+    rate = np.fft.rfftfreq(len(motion), 1 / FPS)
+    return power[(rate > 0.1) & (rate < 1.0)].sum(0) / (window**2).sum()
+
+
+def _quick(motion: np.ndarray) -> np.ndarray:
+    """Motion (T, M) without what lasts longer than gestures do."""
+    kernel = np.hanning(2 * FPS + 1)
+    kernel /= kernel.sum()
+    padded = np.pad(motion, ((FPS, FPS), (0, 0)), mode="edge")
+    slow = np.stack([np.convolve(column, kernel, "valid") for column in padded.T], -1)
+    return motion - slow[: len(motion)]
+
+
 def split_lessons(lessons: list[ListeningLesson]) -> tuple[list[ListeningLesson], list[ListeningLesson]]:
     """Every twelfth composed sound is held out with all who listen to it, to watch by; real listeners are too few."""
     sounds = list(dict.fromkeys(id(lesson.sound) for lesson in lessons if lesson.source != "real"))
@@ -296,6 +362,7 @@ def main(
     model = MorphableModel.load(EMBEDDED / "face")
     taught, held = split_lessons(make_lessons(corpus, cache, seed=0, log=log))
     space = measure_space(taught, model)
+    curves = ListenerMotion.load(EMBEDDED / "listening" / MOTION)
     drivers: list[ListeningDriver] = []
     for causal in (True, False):
         encoder = AudioEncoder.load(Path(encoders) / (CAUSAL if causal else ""))
@@ -303,5 +370,8 @@ def main(
         examples, watched = ([prepare(one, encoder, space) for one in some] for some in (taught, held))
         log(f"{'causal' if causal else 'full'}: {sum(len(one.motion) for one in examples)} knots to learn from")
         net = train_network(examples, space, Recipe(config), int(causal), watched, log, minutes / 2)
-        drivers.append(ListeningDriver(net, encoder, space, None, model, *drivers))
+        driver = ListeningDriver(net, encoder, space, None, model)
+        finish = choose_finish(driver, held, curves)
+        log(f"gains {finish.gains.round(2).tolist()}, shares of gestures {finish.shares}")
+        drivers.append(ListeningDriver(net, encoder, space, None, model, *drivers, finish=finish, gestures=curves))
     drivers[-1].save(output)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.attitudes import ATTITUDES
 from pipeline.audio.reading import read_audio
 from pipeline.clock import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, frame_count
 from pipeline.coefficients import Coefficients
@@ -22,8 +24,11 @@ from pipeline.drivers.listening_live import DELAY_FRAMES
 from pipeline.drivers.listening_networks import SPEAKER_DIM, Conditions, ListenerConfig, ListenerNet
 from pipeline.drivers.liveliness import Liveliness
 from pipeline.drivers.motion_space import MotionSpace, shutting
+from pipeline.drivers.mouth import Mouth
 from pipeline.drivers.turns import TURN_DIM
 from pipeline.errors import WeightsError
+from pipeline.evaluation.listener_metrics import blink_count
+from pipeline.evaluation.nods import Speech, Timing, nods
 from pipeline.face.measures import lip_opening
 from pipeline.face.morphable import MorphableModel
 from pipeline.hub import EMBEDDED
@@ -66,10 +71,11 @@ def speech(repository: Path) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def conversation(speech: np.ndarray) -> np.ndarray:
+def conversation(repository: Path) -> np.ndarray:
     """A minute of talk with pauses."""
-    phrase = np.concatenate([speech[: 4 * SAMPLE_RATE], np.zeros(SAMPLE_RATE * 6 // 5, np.float32)])
-    return np.tile(phrase, 12)[: 60 * SAMPLE_RATE]
+    said = read_audio(repository / "examples" / "speech" / "pause_awb.ogg")
+    phrases = np.concatenate([said, np.zeros(2 * SAMPLE_RATE, np.float32)])
+    return np.tile(phrases, 8)[: 60 * SAMPLE_RATE]
 
 
 def portrait() -> Coefficients:
@@ -262,3 +268,84 @@ def test_knot_by_knot_the_causal_network_hears_what_it_hears_of_the_whole(tiny):
             assert torch.allclose(now, heard[:, at], atol=1e-5)
             moved = generate(net, now, noise[:, at], whole.attitude, memories=memory.steps)
             assert torch.allclose(moved, motion[at], atol=1e-5)
+
+
+# --- what the embedded weights do -----------------------------------------------------------------------------------
+
+
+def test_nods_follow_phrases_and_stay_away_in_silence(trained, conversation):
+    speech = Speech.of(np.concatenate([conversation, np.zeros(20 * SAMPLE_RATE, np.float32)]))
+    timing = Timing()
+    for seed in range(4):
+        made = run(trained, np.concatenate([conversation, np.zeros(20 * SAMPLE_RATE, np.float32)]), seed=seed)
+        timing = timing + Timing.of(nods(made.pose), speech)
+    assert timing.nods >= 8
+    assert timing.ratio > 2
+    assert timing.quiet_rate < 0.2
+
+
+def test_silence_is_calm_but_alive(trained):
+    made = run(trained, np.zeros(20 * SAMPLE_RATE, np.float32), seed=1)
+    assert len(nods(made.pose)) <= 2
+    assert np.degrees(made.pose[50:, :3].std(0)).max() > 0.2
+    assert np.degrees(np.abs(made.pose[:, :3])).max() < 12
+
+
+def test_attitudes_show_at_the_corners_of_the_mouth(trained, conversation, model):
+    mouth = Mouth.of(model)
+    corners = {}
+    for attitude in ATTITUDES:
+        made = run(trained, conversation[: 16 * SAMPLE_RATE], attitude=attitude)
+        corners[attitude] = mouth.geometry(None, made.expression)[25:, 3].mean()
+    assert corners["positive"] > corners["neutral"] + 0.003
+    assert corners["negative"] < corners["neutral"]
+    more = run(trained, conversation[: 16 * SAMPLE_RATE], attitude="positive", attitude_scale=2.0)
+    assert mouth.geometry(None, more.expression)[25:, 3].mean() > corners["positive"] + 0.002
+
+
+def test_blinks_are_as_many_as_peoples(trained, conversation, model):
+    identity = np.zeros(model.identity_basis.shape[-1], np.float32)
+    rates = [blink_count(run(trained, conversation, seed=seed, identity=identity), model, identity) for seed in (0, 1)]
+    assert 10 <= np.mean(rates) <= 25
+
+
+def test_regression_is_stiller_than_the_driver(trained, conversation):
+    plain = Coefficients.concatenate(list(trained.regression(conversation, portrait())))
+    assert plain.pose[:, :3].var(0).sum() < 0.3 * run(trained, conversation).pose[:, :3].var(0).sum()
+
+
+def test_a_long_listener_comes_home_and_is_not_kept_in_memory(trained, conversation):
+    taken = 0
+
+    def endless():
+        nonlocal taken
+        while True:
+            taken += 1
+            yield conversation[: 10 * SAMPLE_RATE]
+
+    parts, seconds = [], 0.0
+    for part in trained(endless(), portrait(), seed=5):
+        parts.append(part)
+        seconds += len(part) / FPS
+        assert 10 * taken - seconds < 90
+        if seconds > 240:
+            break
+    last = Coefficients.concatenate(parts).pose[-100 * FPS :]
+    assert np.degrees(np.abs(last[:, :3].mean(0))).max() < 4
+
+
+def test_a_minute_takes_less_than_a_second_of_two_cores(trained, conversation):
+    run(trained, conversation[:SAMPLE_RATE])
+    begun = time.process_time()
+    run(trained, conversation)
+    assert time.process_time() - begun < 2
+
+
+def test_a_live_frame_is_ready_before_the_next(trained, conversation):
+    listener = trained.live(portrait(), attitude="positive", attitude_scale=1.5)
+    spent = []
+    for at in range(0, 120 * SAMPLES_PER_FRAME, SAMPLES_PER_FRAME):
+        begun = time.process_time()
+        listener.step(conversation[at : at + SAMPLES_PER_FRAME])
+        spent.append(time.process_time() - begun)
+    assert np.median(spent[20:]) < 0.020
