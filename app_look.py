@@ -15,12 +15,13 @@ STAGES = {
     "waiting": "Waiting for a free place",
     "loading": "Loading the models",
     "portrait": "Reading the portrait",
+    "speaker": "Watching the speaker",
     "rendering": "Drawing frames",
     "finishing": "Finishing the file",
 }
 
 
-# Gradio writes a stub file beside any module that subclasses a component, so the two below change an instance.
+# Gradio writes a stub file beside any module that subclasses a component, so those below change an instance.
 
 
 def portrait_input() -> gr.Image:
@@ -44,6 +45,13 @@ def size_input() -> gr.Dropdown:
     size.api_info = lambda: info  # type: ignore[method-assign]
     size.preprocess = checked_size  # type: ignore[method-assign]
     return size
+
+
+def choice_input(choices: list[tuple[str, str]], label: str, value: str | None = None) -> gr.Radio:
+    """One of a few named choices, the first unless `value` says otherwise; refusing others is the pipeline's job."""
+    radio = gr.Radio(choices, value=value or choices[0][1], label=label, elem_classes="choice")
+    radio.preprocess = lambda payload: payload  # type: ignore[method-assign]
+    return radio
 
 
 def checked_size(size: Any) -> int:
@@ -91,6 +99,8 @@ def progress_card(moment: Moment) -> str:
 def result_card(result: Result) -> str:
     """What was made, how long it took, and what the pipeline wants the visitor to know."""
     facts = [f"{result.size[0]} × {result.size[1]} px", f"made in {duration(result.seconds)}"]
+    if "attitude" in result.settings:
+        facts.append(f"{result.settings['attitude']} attitude")
     if "seed" in result.settings:
         facts.append(f"seed {result.settings['seed']}")
     notes = "".join(f"<li>{html.escape(str(w))}</li>" for w in result.warnings)
@@ -110,7 +120,8 @@ EMPTY_CARD = """<div class="card empty"><svg viewBox="0 0 120 80" aria-hidden="t
 </svg><p>Your clip will play here.</p></div>"""
 STOPPED_CARD = '<div class="card empty" role="status"><p>Stopped. Nothing was kept.</p></div>'
 
-HEADER = """<header><h1>Tête-à-tête</h1><p>One portrait and a voice make a talking head.</p></header>"""
+HEADER = """<header><h1>Tête-à-tête</h1>
+<p>One portrait and a voice make a head that talks, or one that listens.</p></header>"""
 
 
 def footer(keep_seconds: int) -> str:

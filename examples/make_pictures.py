@@ -1,8 +1,9 @@
-"""Make the README's pictures with the project itself: its example portraits saying its example speech.
+"""Make the README's pictures with the project itself: its example portraits saying its example speech, or hearing it.
 
     python examples/make_pictures.py [--folder examples/pictures]
 
-talking.webp moves; talking.jpg shows the portrait and moments of each clip side by side.
+talking.webp moves; talking.jpg shows the portrait and moments of each clip side by side; listening.jpg shows how three
+portraits take the same speech, each with three attitudes.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -20,6 +22,7 @@ EXAMPLES = Path(__file__).resolve().parent
 sys.path.append(str(EXAMPLES.parent))
 
 from pipeline import ConversationalHeadPipeline  # noqa: E402
+from pipeline.attitudes import ATTITUDES  # noqa: E402
 from pipeline.clock import FPS  # noqa: E402
 from pipeline.face.image import read_image  # noqa: E402
 
@@ -34,14 +37,23 @@ CLIPS = (
 )
 MOVING = ("woman_spectacles.jpg", "man_smiling.jpg", "drawing.png", "statue.jpg")
 """Shown in talking.webp, all saying the same."""
+LISTENERS = ("woman_spectacles.jpg", "man_beard.jpg", "astronaut.png")
+_HEARD_MOMENTS = (60, 110)
 _MOMENTS = (18, 27, 36, 51, 66, 90)  # frames, where somebody speaks
 _CELL = 200
 _MOVING_SECONDS = 4.0
 
 
-def cells(pipe: ConversationalHeadPipeline, portrait: str, speech: str) -> Iterator[np.ndarray]:
-    """Every frame of a clip as a square (_CELL, _CELL, 3), close around head and shoulders."""
-    clip = pipe.talk(EXAMPLES / "portraits" / portrait, EXAMPLES / "speech" / speech, seed=1, size=512)
+def cells(
+    pipe: ConversationalHeadPipeline, portrait: str, speech: str, attitude: str | None = None
+) -> Iterator[np.ndarray]:
+    """Every frame of a clip as a square (_CELL, _CELL, 3), close around head and shoulders.
+
+    Without an attitude the portrait speaks, with one it listens.
+    """
+    given = EXAMPLES / "portraits" / portrait, EXAMPLES / "speech" / speech
+    start = pipe.talk if attitude is None else partial(pipe.listen, attitude=attitude)
+    clip = start(*given, seed=1, size=512)
     for frame in clip.frames:
         yield _square(frame, portrait)
 
@@ -66,6 +78,19 @@ def sheet(pipe: ConversationalHeadPipeline) -> np.ndarray:
     return np.vstack(rows)
 
 
+def listening(pipe: ConversationalHeadPipeline) -> np.ndarray:
+    """One row a portrait: as given, then moments of listening with each attitude."""
+    rows = []
+    gap = np.full((_CELL, _CELL // 20, 3), 255, np.uint8)
+    for portrait in LISTENERS:
+        row = [_square(read_image(EXAMPLES / "portraits" / portrait), portrait)]
+        for attitude in ATTITUDES:
+            frames = list(cells(pipe, portrait, "pause_awb.ogg", attitude))
+            row += [gap, *(frames[moment] for moment in _HEARD_MOMENTS)]
+        rows.append(np.hstack(row))
+    return np.vstack(rows)
+
+
 def moving(pipe: ConversationalHeadPipeline) -> list[Image.Image]:
     """Heads side by side that say the same, at half the frame rate."""
     columns = [list(cells(pipe, portrait, "hello_slt.wav"))[: int(_MOVING_SECONDS * FPS) : 2] for portrait in MOVING]
@@ -73,7 +98,7 @@ def moving(pipe: ConversationalHeadPipeline) -> list[Image.Image]:
 
 
 def main() -> None:
-    """Write both pictures."""
+    """Write all pictures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, default=EXAMPLES / "pictures")
     folder = parser.parse_args().folder
@@ -84,6 +109,7 @@ def main() -> None:
         folder / "talking.webp", save_all=True, append_images=others, duration=2000 // FPS, loop=0, quality=72, method=4
     )
     Image.fromarray(sheet(pipe)).save(folder / "talking.jpg", quality=88)
+    Image.fromarray(listening(pipe)).save(folder / "listening.jpg", quality=88)
 
 
 if __name__ == "__main__":

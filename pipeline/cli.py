@@ -1,7 +1,7 @@
 """The command line: `python -m pipeline COMMAND`.
 
 Exit codes: 0 done, 2 bad input (one sentence on stderr), 130 interrupted. An output file exists only if it is whole.
-By using talk or reenact you state that you may use the face and the voice that you give; clips are marked as
+By using talk, listen or reenact you state that you may use the face and the voice that you give; clips are marked as
 AI-generated.
 """
 
@@ -16,7 +16,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.attitudes import ATTITUDES
 from pipeline.errors import InputError, OutputError
+from pipeline.renderers import RENDERERS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,6 +43,25 @@ def _parser() -> argparse.ArgumentParser:
     talk.add_argument("audio", metavar="AUDIO", help="sound or video file")
     _add_making(talk)
     talk.add_argument("--seed", type=int, default=0, help="chooses blinks, gaze and head motion (default 0)")
+
+    listen = _command(commands, "listen", _listen, "the portrait listens to a speaker")
+    listen.add_argument("portrait", metavar="PORTRAIT", help="picture with a face")
+    listen.add_argument("audio", metavar="AUDIO", nargs="?", help="the speaker's sound (default: the video's)")
+    _add_making(listen)
+    listen.add_argument("--attitude", default="neutral", metavar="|".join(ATTITUDES), help="default: %(default)s")
+    listen.add_argument("--attitude-scale", type=float, default=1.0, metavar="0..2", help="how plainly it shows")
+    listen.add_argument("--speaker-video", metavar="VIDEO", help="a video of the speaker, whose face is watched too")
+    listen.add_argument(
+        "--layout",
+        default="listener",
+        metavar="listener|side-by-side",
+        help="side-by-side shows the speaker's video too",
+    )
+    listen.add_argument("--transcript", metavar="FILE", help="a text file of what is said; for --language-model")
+    listen.add_argument(
+        "--language-model", metavar="NAME", help="a BERT on the Hub, or its folder, that tells what the words mean"
+    )
+    listen.add_argument("--seed", type=int, default=0, help="chooses one of many fitting reactions (default 0)")
 
     reenact = _command(commands, "reenact", _reenact, "the portrait moves as a face in a video does")
     reenact.add_argument("portrait", metavar="PORTRAIT", help="picture with a face")
@@ -78,7 +99,19 @@ def _parser() -> argparse.ArgumentParser:
     train = _command(commands, "train", _train, "learn one component from the corpus")
     train.add_argument(
         "component",
-        choices=("morphable", "surroundings", "patches", "talking", "liveliness", "audio_encoder", "attitude"),
+        choices=(
+            "morphable",
+            "surroundings",
+            "patches",
+            "talking",
+            "liveliness",
+            "audio_encoder",
+            "attitude",
+            "listening",
+            "listening_motion",
+            "headgan",
+            "pirenderer",
+        ),
     )
     train.add_argument("--corpus", default="../shared/corpus", help="folder of the corpus (default %(default)s)")
     train.add_argument("--output", help="folder to write (default: the component's in weights/)")
@@ -86,10 +119,16 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--minutes", type=float, default=40, help="how long to train what is trained by time")
 
     convert = _command(commands, "convert", _convert, "make a foreign checkpoint a folder of weights")
-    convert.add_argument("name", choices=("gfpgan",))
+    convert.add_argument("name", choices=("gfpgan", "pirenderer"))
     convert.add_argument("checkpoint", metavar="CHECKPOINT", help="the file as its publishers give it")
     convert.add_argument("folder", metavar="FOLDER", help="to write, or of weights that get one component more")
     convert.add_argument("--json", action="store_true", help="one JSON object on stdout")
+
+    push = _command(commands, "push", _push, "put weights on the Hub, with model cards")
+    push.add_argument("repository", metavar="OWNER/REPO")
+    push.add_argument("--weights", help="folder or Hub repository (default: embedded)")
+    push.add_argument("--revision", metavar="BRANCH", help="made if it is not there (default: the main one)")
+    push.add_argument("--private", action="store_true", help="make the repository a private one, if it is made")
 
     verify = _command(commands, "verify", _verify, "tell whether a file carries our mark")
     verify.add_argument("file", metavar="FILE")
@@ -106,7 +145,7 @@ def _command(commands: Any, name: str, run: Callable[[argparse.Namespace], int |
 def _add_making(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", required=True, metavar="OUT.mp4", help="the clip to write")
     parser.add_argument("--weights", help="folder or Hub repository (default: embedded)")
-    parser.add_argument("--renderer", default="mesh", choices=("mesh",))
+    parser.add_argument("--renderer", default="mesh", choices=tuple(RENDERERS), help="others need their weights")
     parser.add_argument(
         "--restore", default="none", metavar="none|detail|gfpgan", help="sharpen the face (default %(default)s)"
     )
@@ -122,6 +161,21 @@ def _talk(options: argparse.Namespace) -> None:
         options,
         lambda pipe, common: pipe.talk(options.portrait, options.audio, seed=options.seed, **common),
     )
+
+
+def _listen(options: argparse.Namespace) -> None:
+    names = ("attitude", "speaker_video", "seed", "attitude_scale", "layout", "language_model")
+    own = {name: getattr(options, name) for name in names}
+    own["transcript"] = None if options.transcript is None else _text(options.transcript)
+    _make(options, lambda pipe, common: pipe.listen(options.portrait, options.audio, **own, **common))
+
+
+def _text(path: str) -> str:
+    """What is written in a text file."""
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as text; give a file of plain text in UTF-8.") from error
 
 
 def _reenact(options: argparse.Namespace) -> None:
@@ -213,7 +267,7 @@ def _train(options: argparse.Namespace) -> None:
 
     from pipeline.hub import EMBEDDED
 
-    folders = {"morphable": "face", "surroundings": "mesh"}
+    folders = {"morphable": "face", "surroundings": "mesh", "listening_motion": "listening/motion"}
     output = Path(options.output or EMBEDDED / folders.get(options.component, options.component))
     module = import_module(f"pipeline.training.{options.component}")
     module.main(Path(options.corpus), output, cache=Path(options.cache), minutes=options.minutes)
@@ -227,6 +281,13 @@ def _convert(options: argparse.Namespace) -> None:
     print(json.dumps(result.to_dict()) if options.json else "\n".join(result.lines()))
     if not result.fits:
         raise WeightsError(f"{options.checkpoint} does not fit {options.name}'s network, so nothing was written.")
+
+
+def _push(options: argparse.Namespace) -> None:
+    from pipeline.conversation import ConversationalHeadPipeline
+
+    pipe = ConversationalHeadPipeline.from_pretrained(options.weights)
+    print(pipe.push_to_hub(options.repository, revision=options.revision, private=options.private or None))
 
 
 def _verify(options: argparse.Namespace) -> int:

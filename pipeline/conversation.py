@@ -19,6 +19,7 @@ from pipeline.face.morphable import MorphableModel
 from pipeline.face.portrait import Portrait
 from pipeline.hub import HubOptions, Weights, find_weights
 from pipeline.hub_share import SharedWeights
+from pipeline.renderers import RENDERERS, load_renderer
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
 _LEAST_SIDE, _MOST_SIDE = 64, 4096
 _MOST_SEED = 2**63 - 1
-RENDERERS = ("mesh",)
 LAYOUTS = ("listener", "side-by-side")
 
 
@@ -99,8 +99,9 @@ class ConversationalHeadPipeline(SharedWeights):
         points = (model.mean * 40 + (32, 32, 0)).astype(np.float32)
         portrait = Portrait.fit(grey, points, np.ones(grey.shape[:2], np.float32), model)
         renderer = MeshRenderer.load(self.weights, portrait)
-        for part in self.driver(np.zeros(SAMPLE_RATE, np.float32), portrait.coefficients):
-            next(renderer.render(part))
+        for driver in (self.driver, self.listener):
+            for part in driver(np.zeros(SAMPLE_RATE, np.float32), portrait.coefficients):
+                next(renderer.render(part))
 
     def portrait(self, image: Picture, size: int | None = None) -> Portrait:
         """Read, check, track, cut out and fit a portrait.
@@ -137,7 +138,7 @@ class ConversationalHeadPipeline(SharedWeights):
             expression_scale: 0 to 2, how far lips and face move.
             motion_scale: 0 to 2, how far the head moves.
             size: pixels of the longer side; None keeps the picture's own, up to 1920.
-            renderer: "mesh".
+            renderer: "mesh"; "headgan" or "pirenderer" if the weights in use hold them.
             restore: "none", "detail" or "gfpgan", see `pipeline.postprocess.restoration`.
             progress: called with stage, done and total; raise `Cancelled` in it to stop.
 
@@ -213,7 +214,7 @@ class ConversationalHeadPipeline(SharedWeights):
             language_model: a BERT's name on the Hub, or its folder, that tells the driver what the words mean; where
                 there is no transcript, a recogniser from the Hub makes one. None leaves the words out.
             size: pixels of the listener's longer side; None keeps the picture's own, up to 1920.
-            renderer: "mesh".
+            renderer: "mesh"; "headgan" or "pirenderer" if the weights in use hold them.
             restore: "none", "detail" or "gfpgan", see `pipeline.postprocess.restoration`.
             progress: called with stage, done and total; raise `Cancelled` in it to stop.
 
@@ -303,7 +304,7 @@ class ConversationalHeadPipeline(SharedWeights):
             motion_scale: 0 to 2.
             smoothing: 0 to 5, neighbours on each side over which coefficients are averaged against jitter.
             size: pixels of the longer side; None keeps the picture's own, up to 1920.
-            renderer: "mesh".
+            renderer: "mesh"; "headgan" or "pirenderer" if the weights in use hold them.
             restore: "none", "detail" or "gfpgan", see `pipeline.postprocess.restoration`.
             progress: called with stage, done and total; raise `Cancelled` in it to stop.
 
@@ -350,14 +351,13 @@ class ConversationalHeadPipeline(SharedWeights):
         self, portrait: Picture | Portrait, size: int | None, renderer: str, restore: str, progress: Progress | None
     ) -> tuple[Portrait, Drawing]:
         from pipeline.postprocess.restoration import Drawing, check_restoration, load_restoration
-        from pipeline.renderers.mesh import MeshRenderer
 
-        _check_choice("renderer", renderer, RENDERERS)
+        _check_choice("renderer", renderer, tuple(RENDERERS))
         check_restoration(restore, self.weights)
         if progress is not None:
             progress("portrait", 0, 1)
         scene = portrait if isinstance(portrait, Portrait) else self.portrait(portrait, size)
-        draw = Drawing(MeshRenderer.load(self.weights, scene), load_restoration(restore, self.weights, scene))
+        draw = Drawing(load_renderer(renderer, self.weights, scene), load_restoration(restore, self.weights, scene))
         if progress is not None:
             progress("portrait", 1, 1)
         return scene, draw

@@ -113,7 +113,7 @@ def test_every_method_is_explained(name):
     assert all(f"{parameter}:" in text for parameter in wanted)
 
 
-@pytest.mark.parametrize(("mode", "wanted"), [("talk", TALK)])
+@pytest.mark.parametrize(("mode", "wanted"), [("talk", TALK), ("listen", LISTEN)])
 def test_options_of_the_command_line_are_those_of_python(mode, wanted):
     from pipeline.cli import _parser
 

@@ -76,6 +76,49 @@ def test_reenact_and_verify(portrait, sound, debug_weights, tmp_path, capsys):
     assert "carries no mark" in capsys.readouterr().out
 
 
+def test_listen_alone_and_beside_the_speaker(portrait, sound, debug_weights, tmp_path, capsys):
+    """The speaker is a clip that was made; its own sound is heard unless another is given."""
+    common = ["--weights", str(debug_weights), *OPTIONS]
+    speaker, alone, both = (str(tmp_path / name) for name in ("speaker.mp4", "alone.mp4", "both.mp4"))
+    assert main(["talk", portrait, sound, "-o", speaker, *common]) == 0
+    text = tmp_path / "said.txt"
+    text.write_text("A tone, and nothing else.")
+    words = ["--attitude", "negative", "--attitude-scale", "1.5", "--seed", "3", "--json", *common]
+    assert main(["listen", portrait, sound, "-o", alone, "--transcript", str(text), *words]) == 0
+    told = capsys.readouterr()
+    result = json.loads(told.out.splitlines()[-1])
+    assert result["frames"] == 13 and result["size"] == [128, 128]
+    assert [result["settings"][name] for name in ("mode", "attitude", "attitude_scale", "seed", "layout")] == [
+        "listen", "negative", 1.5, 3, "listener",
+    ]  # fmt: skip
+    assert "note: No speech is heard" in told.err and "note: The transcript was not used" in told.err
+    assert main(["listen", portrait, "--speaker-video", speaker, "--layout", "side-by-side", "-o", both, *words]) == 0
+    assert json.loads(capsys.readouterr().out)["size"] == [258, 128]
+    reader = VideoReader(both)
+    assert reader.size == (258, 128) and reader.has_sound
+    assert main(["verify", both, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["mark"]["settings"]["attitude"] == "negative"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--attitude", "angry"], "There is no attitude 'angry'; choose one of: positive, neutral, negative."),
+        (["--layout", "above"], "There is no layout 'above'; choose one of: listener, side-by-side."),
+        (["--layout", "side-by-side"], "There is no video of the speaker to show"),
+        (["--attitude-scale", "3"], "attitude_scale must be between 0 and 2"),
+        (["--speaker-video", "missing.mp4"], "There is no file missing.mp4"),
+        (["--transcript", "missing.txt"], "missing.txt cannot be read as text"),
+    ],
+)
+def test_what_is_wrong_with_listen_is_one_sentence(portrait, sound, debug_weights, tmp_path, capsys, words, said):
+    out = ["-o", str(tmp_path / "out.mp4"), "--weights", str(debug_weights), "--size", "128"]
+    assert main(["listen", portrait, sound, *out, *words]) == 2
+    told = capsys.readouterr()
+    assert told.out == "" and said in told.err and told.err.startswith("error: ") and told.err.count("\n") == 1
+    assert os.listdir(tmp_path) == []
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -22,6 +22,8 @@ from pipeline.clock import SAMPLE_RATE, SAMPLES_PER_FRAME, frame_count
 from pipeline.coefficients import Coefficients
 from pipeline.conversation import ConversationalHeadPipeline
 from pipeline.errors import AudioError, Cancelled, InputError, VideoError
+from pipeline.face.measures import lip_opening
+from pipeline.face.tracker import FaceTracker
 from pipeline.side_by_side import GROUND
 from pipeline.video import VideoReader, VideoWriter
 
@@ -103,7 +105,7 @@ def test_the_driver_is_told_everything_and_the_clip_carries_the_speakers_sound(
     assert VideoReader(saved).has_sound and VideoReader(saved).size == (256, 256)
     assert clip.settings == {
         "mode": "listen", **options, "layout": "listener", "language_model": None, "size": [256, 256],
-        "renderer": "mesh",
+        "renderer": "mesh", "restore": "none",
     }  # fmt: skip
 
 
@@ -157,6 +159,23 @@ def test_a_video_file_whose_sound_outlasts_its_picture(listening, portraits, spe
     clip = listening.listen(portraits["statue"], speaker_video=path)
     assert len(clip.coefficients) == 32
     assert any("ends 0.6 s before the sound" in warning for warning in clip.warnings)
+
+
+def test_the_trained_listener_moves_its_head_and_keeps_its_lips_shut(pipe, portraits, voice):
+    """As the tracker finds them again in the picture; seeds and attitudes differ, the same seed does not."""
+    portrait = portraits["woman_curls"]
+    clip = pipe.listen(portrait, voice, "positive", seed=1)
+    with FaceTracker(video=True) as tracker:
+        seen = [tracker.follow(frame) for frame in clip.frames]
+    assert len(seen) == 50 and None not in seen
+    assert max(lip_opening(face.landmarks) for face in seen) < max(0.012, 1.2 * lip_opening(portrait.landmarks))
+    made = clip.coefficients
+    assert np.ptp(made.pose[:, :3], axis=0).max() > 0.01, "the head is still"
+    again, other = (pipe.listen(portrait, voice, "positive", seed=seed).coefficients for seed in (1, 2))
+    negative = pipe.listen(portrait, voice, "negative", seed=1).coefficients
+    assert again.pose.tobytes() == made.pose.tobytes() and again.expression.tobytes() == made.expression.tobytes()
+    assert np.abs(other.pose - made.pose).max() > 0.005
+    assert np.abs(negative.expression - made.expression).mean() > 0.02
 
 
 SOUNDS = {

@@ -28,7 +28,7 @@ FPS = 25
 
 @dataclass
 class FakeClip:
-    """What `talk` and `reenact` return; `save` does the work, as in the pipeline."""
+    """What `talk`, `listen` and `reenact` return; `save` does the work, as in the pipeline."""
 
     pipeline: FakePipeline
     picture: np.ndarray
@@ -95,6 +95,11 @@ class FakePipeline:
         self, portrait: str, audio: str, *, progress: Callable[[str, int, int], None], **settings: Any
     ) -> FakeClip:
         return self._clip(portrait, audio, progress, **settings)
+
+    def listen(
+        self, portrait: str, audio: str | None, *, progress: Callable[[str, int, int], None], **settings: Any
+    ) -> FakeClip:
+        return self._clip(portrait, audio or settings["speaker_video"], progress, **settings)
 
     def reenact(
         self, portrait: str, video: str, *, progress: Callable[[str, int, int], None], **settings: Any

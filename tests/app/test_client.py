@@ -57,6 +57,53 @@ def test_reenact_returns_a_playable_mp4(client: Client, files: Files, server: Se
     assert server.fake.calls[-1]["size"] is None
 
 
+def test_reenact_hands_on_its_strengths(client: Client, files: Files, server: Server) -> None:
+    client.predict(
+        portrait=handle_file(files["portrait"]),
+        video=handle_file(files["driving"]),
+        expression_scale=0.5,
+        motion_scale=1.5,
+        consent=True,
+        api_name="/reenact",
+    )
+    assert (server.fake.calls[-1]["expression_scale"], server.fake.calls[-1]["motion_scale"]) == (0.5, 1.5)
+
+
+def test_listen_to_a_recording(client: Client, files: Files, server: Server) -> None:
+    result = client.predict(
+        portrait=handle_file(files["portrait"]),
+        audio=handle_file(files["voice"]),
+        attitude="positive",
+        attitude_scale=1.5,
+        seed=3,
+        consent=True,
+        api_name="/listen",
+    )
+    with av.open(str(result_path(result))) as container:
+        assert {stream.type for stream in container.streams} == {"video", "audio"}
+    call = server.fake.calls[-1]
+    assert Path(call["sound"]).suffix == ".wav" and call["speaker_video"] is None
+    assert (call["attitude"], call["attitude_scale"], call["seed"], call["layout"]) == ("positive", 1.5, 3, "listener")
+
+
+def test_listen_to_a_video_beside_it(client: Client, files: Files, server: Server) -> None:
+    client.predict(
+        portrait=handle_file(files["portrait"]),
+        speaker_video=handle_file(files["driving"]),
+        layout="side-by-side",
+        consent=True,
+        api_name="/listen",
+    )
+    call = server.fake.calls[-1]
+    assert Path(call["speaker_video"]).suffix == ".mp4" and call["attitude"] == "neutral"
+    assert call["layout"] == "side-by-side"
+
+
+def test_listen_needs_a_speaker(client: Client, files: Files) -> None:
+    with pytest.raises(AppError, match="Add a speaker first"):
+        client.predict(portrait=handle_file(files["portrait"]), consent=True, api_name="/listen")
+
+
 def takes_video_dict(client: Client) -> bool:
     info = client.view_api(return_format="dict")["named_endpoints"]["/reenact"]["parameters"]
     return "subtitles" in str(next(p for p in info if p["parameter_name"] == "video"))
@@ -140,7 +187,7 @@ def test_uploads_and_clips_expire_but_examples_stay(
 
 def test_endpoints_are_named_typed_and_documented(client: Client) -> None:
     endpoints = client.view_api(return_format="dict")["named_endpoints"]
-    assert set(endpoints) == {"/talk", "/reenact"}
+    assert set(endpoints) == {"/talk", "/listen", "/reenact"}
     talk = {p["parameter_name"]: p for p in endpoints["/talk"]["parameters"]}
     names = ["portrait", "audio", "seed", "expression_scale", "motion_scale", "size", "consent"]
     assert list(talk) == names
@@ -152,12 +199,21 @@ def test_endpoints_are_named_typed_and_documented(client: Client) -> None:
         "consent": "bool",
     }
     assert talk["consent"]["parameter_default"] is False
+    listen = {p["parameter_name"]: p for p in endpoints["/listen"]["parameters"]}
+    assert list(listen) == [
+        "portrait", "audio", "attitude", "speaker_video", "seed", "attitude_scale", "expression_scale", "motion_scale",
+        "layout", "size", "consent",
+    ]  # fmt: skip
+    assert listen["attitude"]["type"]["enum"] == ["positive", "neutral", "negative"]
+    assert listen["layout"]["type"]["enum"] == ["listener", "side-by-side"]
+    optional = {name: p["parameter_default"] for name, p in listen.items() if p["parameter_has_default"]}
+    assert optional["audio"] is None and optional["speaker_video"] is None and optional["attitude"] == "neutral"
     assert [p["parameter_name"] for p in endpoints["/reenact"]["parameters"]] == [
         "portrait", "video", "relative", "expression_scale", "motion_scale", "size", "consent",
     ]  # fmt: skip
 
 
-def test_mcp_offers_the_same_two_tools(server: Server) -> None:
+def test_mcp_offers_the_same_three_tools(server: Server) -> None:
     from mcp import ClientSession
     from mcp.client.streamable_http import streamable_http_client
 
@@ -170,7 +226,10 @@ def test_mcp_offers_the_same_two_tools(server: Server) -> None:
             return {tool.name: tool for tool in (await session.list_tools()).tools}
 
     offered = asyncio.run(tools())
-    assert len(offered) == 2
+    assert len(offered) == 3
     talk = next(tool for name, tool in offered.items() if name.endswith("talk"))
     assert "Make a portrait speak" in talk.description
     assert "same seed" in talk.inputSchema["properties"]["seed"]["description"]
+    listen = next(tool for name, tool in offered.items() if name.endswith("listen"))
+    assert "Make a portrait listen" in listen.description
+    assert "positive, neutral or negative" in listen.inputSchema["properties"]["attitude"]["description"]

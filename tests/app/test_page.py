@@ -76,6 +76,45 @@ def test_a_video_drives_the_portrait(server: Server, visit: Visit, files: Files,
     assert server.fake.calls[-1]["relative"] is True
 
 
+def test_a_portrait_listens_to_a_voice_with_an_attitude(
+    server: Server, visit: Visit, files: Files, artefacts: Path
+) -> None:
+    page = visit(server.url)
+    page.set_input_files("#portrait input[type=file]", files["portrait"])
+    page.get_by_role("tab", name="Listen").click()
+    page.set_input_files("#speaker-voice input[type=file]", files["voice"])
+    page.wait_for_selector("#speaker-voice .waveform-container, #speaker-voice #waveform")
+    page.get_by_label("Negative").check()
+    page.check("#consent-listen input")
+    page.click("#make-listen")
+    assert playing(page)["sound"] > 0
+    page.screenshot(path=artefacts / "listen.png", full_page=True)
+    expect(page.locator(".card.done")).to_contain_text("negative attitude")
+    call = server.fake.calls[-1]
+    assert (call["attitude"], call["layout"], call["speaker_video"]) == ("negative", "listener", None)
+
+
+def test_a_portrait_listens_to_a_video_which_takes_the_voices_place(server: Server, visit: Visit, files: Files) -> None:
+    page = visit(server.url)
+    page.set_input_files("#portrait input[type=file]", files["portrait"])
+    page.get_by_role("tab", name="Listen").click()
+    page.set_input_files("#speaker-voice input[type=file]", files["voice"])
+    page.wait_for_selector("#speaker-voice .waveform-container, #speaker-voice #waveform")
+    page.get_by_role("tab", name="To a video").click()
+    page.set_input_files("#speaker-video input[type=file]", files["driving"])
+    page.wait_for_selector("#speaker-video video")
+    page.get_by_role("tab", name="To a voice").click()
+    page.wait_for_selector("#speaker-voice input[type=file]", state="attached")
+    page.get_by_role("tab", name="To a video").click()
+    page.get_by_label("Beside the speaker").check()
+    page.check("#consent-listen input")
+    page.click("#make-listen")
+    playing(page)
+    call = server.fake.calls[-1]
+    assert call["sound"] == call["speaker_video"], "the voice behind the other tab was heard"
+    assert (call["attitude"], call["layout"]) == ("neutral", "side-by-side")
+
+
 def test_one_clip_at_a_time(server: Server, visit: Visit, files: Files) -> None:
     server.fake.frames, server.fake.delay = 1000, 0.05
     page = visit(server.url)
@@ -239,6 +278,9 @@ def test_a_phone_never_scrolls_sideways(
     page = visit(server.url, 360, 740, scheme)
     assert scroll_width(page) == 360
     page.screenshot(path=artefacts / f"phone-{scheme}.png", full_page=True)
+    for tab in ("Listen", "To a video", "Follow a video", "Speak"):
+        page.get_by_role("tab", name=tab).click()
+        assert scroll_width(page) == 360
     fill_talk(page, files)
     page.get_by_role("button", name="Options").click()
     assert scroll_width(page) == 360

@@ -119,6 +119,37 @@ def test_a_portrait_follows_the_clip_of_another(client: Client, inputs: Files, r
     assert_head_moves_on_a_still_ground(frames)
 
 
+def test_a_portrait_listens_beside_the_speaker(client: Client, inputs: Files, repository: Path) -> None:
+    speaker = repository / "examples/driving/man_pausing.mp4"
+    result = client.predict(
+        portrait=handle_file(inputs["portrait"]),
+        audio=handle_file(inputs["speech"]),
+        attitude="positive",
+        speaker_video=handle_file(speaker),
+        layout="side-by-side",
+        consent=True,
+        api_name="/listen",
+    )
+    frames, sound = decoded(result)
+    assert frames.shape == (round(SECONDS * FPS), 320, 644, 3)
+    assert sound == pytest.approx(SECONDS, abs=0.1)
+    assert_head_moves_on_a_still_ground(frames[:, :, 324:])
+    with av.open(str(speaker)) as container:
+        shown = next(container.decode(video=0)).to_ndarray(format="rgb24")
+    assert np.abs(frames[0, :, :320].astype(int) - shown).mean() < 4
+
+
+def test_an_attitude_that_there_is_not_is_said_in_a_sentence(client: Client, inputs: Files) -> None:
+    with pytest.raises(AppError, match="There is no attitude 'angry'; choose one of: positive, neutral, negative"):
+        client.predict(
+            portrait=handle_file(inputs["portrait"]),
+            audio=handle_file(inputs["speech"]),
+            attitude="angry",
+            consent=True,
+            api_name="/listen",
+        )
+
+
 @pytest.mark.parametrize(
     ("portrait", "voice", "word"), [("landscape", "speech", "face"), ("portrait", "empty", "empty")]
 )
