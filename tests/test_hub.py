@@ -373,6 +373,18 @@ attempt(model.push_to_hub, "me/face", revision="next", create_pr=True)
     assert "cannot be pushed" in refusal(missing)
 
 
+def test_weights_are_pushed_from_the_command_line(hub, ask, debug_weights):
+    codes = ask(f"""
+from pipeline.cli import main
+for name in ("me/heads", "not a name"):
+    said.append(main(["push", name, "--weights", {str(debug_weights)!r}, "--revision", "next", "--private"]))
+""", HF_TOKEN="hf_local")  # fmt: skip
+    assert codes == [0, 2]
+    repository = hub.repositories["me/heads"]
+    assert repository.private and "talking/model.safetensors" in repository.files("next")
+    assert set(repository.files("main")) == {".gitattributes"}
+
+
 def test_pushing_offline_and_to_nobody(ask):
     code = """
 from pipeline.hub_share import push_folder

@@ -16,6 +16,7 @@ from pipeline.hub import Weights
 
 if TYPE_CHECKING:
     from pipeline.postprocess.face_restoration import FaceNetwork
+    from pipeline.renderers import Renderer
 
 RESTORATIONS = ("none", "detail", "gfpgan")
 Run = Callable[[Iterator[np.ndarray], Coefficients], Iterator[np.ndarray]]
@@ -25,13 +26,6 @@ _HOW = (
     "'detail', which needs none."
 )
 _SLOW = "Restoring with GFPGAN takes seconds a frame without a GPU; 'detail' takes a millisecond."
-
-
-class Renderer(Protocol):
-    """Draws one portrait."""
-
-    def render(self, coefficients: Coefficients) -> Iterator[np.ndarray]:
-        """Frames (H, W, 3) uint8 RGB of T frames' coefficients."""
 
 
 class Restoration(Protocol):
@@ -61,10 +55,11 @@ class Drawing:
 
     def start(self) -> Callable[[Coefficients], Iterator[np.ndarray]]:
         """What draws one run through a clip, called with the coefficients of each part in order."""
+        draw = self._renderer.start()
         if self._restoration is None:
-            return self._renderer.render
+            return draw
         restore = self._restoration.start()
-        return lambda part: restore(self._renderer.render(part), part)
+        return lambda part: restore(draw(part), part)
 
 
 def check_restoration(name: str, weights: Weights) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 
@@ -104,3 +105,14 @@ def test_damaged_weights_are_one_sentence(weights, portraits, tmp_path):
         with pytest.raises(WeightsError) as error:
             load_renderer(name, Weights(tmp_path, ()), portraits["statue"])
         assert one_sentence(error.value)
+
+
+def test_the_pipeline_talks_with_every_renderer(name, weights, portraits, voice):
+    """By name, and as often as one likes: what a renderer remembers of one run does not reach the next."""
+    from pipeline.conversation import ConversationalHeadPipeline
+
+    clip = ConversationalHeadPipeline(weights).talk(portraits["statue"], voice, renderer=name)
+    assert clip.settings["renderer"] == name
+    first, second = (list(itertools.islice(clip.frames, 4)) for _ in range(2))
+    assert len(first) == 4 and first[0].shape == portraits["statue"].image.shape
+    assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
