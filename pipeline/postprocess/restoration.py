@@ -16,7 +16,6 @@ from pipeline.hub import Weights
 
 if TYPE_CHECKING:
     from pipeline.postprocess.face_restoration import FaceNetwork
-    from pipeline.renderers import Renderer
 
 RESTORATIONS = ("none", "detail", "gfpgan")
 Run = Callable[[Iterator[np.ndarray], Coefficients], Iterator[np.ndarray]]
@@ -26,6 +25,13 @@ _HOW = (
     "'detail', which needs none."
 )
 _SLOW = "Restoring with GFPGAN takes seconds a frame without a GPU; 'detail' takes a millisecond."
+
+
+class Renderer(Protocol):
+    """Draws one portrait."""
+
+    def start(self) -> Callable[[Coefficients], Iterator[np.ndarray]]:
+        """What draws one run through a clip, called with the coefficients of each part in order."""
 
 
 class Restoration(Protocol):
