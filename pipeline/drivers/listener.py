@@ -13,7 +13,7 @@ from pipeline.drivers.head_motion import head_room, within_room
 from pipeline.drivers.knots import KNOT, to_frames, to_knots
 from pipeline.drivers.listener_motion import ListenerMotion
 from pipeline.drivers.listening_eyes import ListenerEyes
-from pipeline.drivers.listening_flow import NEUTRAL, STEPS, FrameNoise, generate, guides
+from pipeline.drivers.listening_flow import NEUTRAL, STEPS, FrameNoise, generate, guidance, guides
 from pipeline.drivers.listening_networks import SPEAKER_DIM, Conditions, ListenerNet, Memory
 from pipeline.drivers.liveliness import Liveliness
 from pipeline.drivers.motion_space import MotionSpace, shutting
@@ -97,15 +97,15 @@ class Listener:
         if attitude_scale == 0:
             attitude = ATTITUDES[NEUTRAL]
         self._parts, self._reference = parts, reference[0]
-        self._expression_scale, self._motion_scale, self._attitude_scale = (
+        self._expression_scale, self._motion_scale, self._guidance = (
             expression_scale,
             motion_scale,
-            attitude_scale,
+            guidance(attitude_scale),
         )
         self._turns = TurnTaker(seed, attitude)
         self._attitude = attitude
         self._answers: list[Backchannel] = []  # not over yet
-        asked = guides(ATTITUDES.index(attitude), attitude_scale)
+        asked = guides(ATTITUDES.index(attitude), self._guidance)
         self._attitudes = torch.tensor(asked)
         own = np.concatenate([reference.expression[0], reference.pose[0]])
         self._own = torch.from_numpy(own)[None].expand(len(asked), -1)
@@ -164,12 +164,12 @@ class Listener:
             heard = net.hear(conditions, trunk)
             answer = net.regression(heard)
             if len(answer) == 2:
-                answer = answer[:1] + self._attitude_scale * (answer[1:] - answer[:1])
+                answer = answer[:1] + self._guidance * (answer[1:] - answer[:1])
             usual = answer[0].numpy()
             if not generative:
                 return usual
             drawn = torch.from_numpy(noise)[None]
-            made = generate(net, heard, drawn, self._attitudes, self._attitude_scale, layers).numpy()
+            made = generate(net, heard, drawn, self._attitudes, self._guidance, layers).numpy()
         return usual + self._parts.finish.gains * (made - usual)
 
     def _conditions(self, rows: np.ndarray) -> Conditions:

@@ -125,7 +125,7 @@ class ListeningDriver(HubComponent):
         self, samples: np.ndarray, reference: Coefficients, plan: TurnPlan, attitude: str, seed: int
     ) -> np.ndarray:
         """Motion (T, M) of the generative head for a whole sound (N,) and given turns, in one window."""
-        listener = Listener(self._shared, reference, attitude, seed, 1.0, 1.0, 1.0, None)
+        listener = Listener(self._shared, reference, attitude, seed, 0.8, 1.0, 1.0, None)
         sound = encode(samples, self.encoder)
         return listener.motion(listener.rows(sound, plan.conditions()[: len(sound)], None, 0))
 
@@ -174,7 +174,7 @@ class ListeningDriver(HubComponent):
             reference: the portrait's coefficients; the first frame counts.
             attitude: one of `ATTITUDES`.
             seed: chooses among the reactions that fit. 0 or more.
-            attitude_scale: 0 (as neutral) to 2 (twice as plain).
+            attitude_scale: 0 (as neutral) to 2; see `listening_flow.guidance`.
             expression_scale: 0 (only blinks and gaze) to 2.
             motion_scale: 0 (the head is still) to 2.
             identity: (K,) the portrait's α; lids close exactly only with it.

@@ -100,6 +100,14 @@ def generate(
     return x[0]
 
 
+def guidance(attitude_scale: float) -> float:
+    """How far from neutral an `attitude_scale` goes, 1 being as far as the lessons do: 0 at 0, 1.25 at 1, 2 at 2.
+
+    Lessons are as plain as people are to each other; on a picture seen once that is little.
+    """
+    return 1.25 * attitude_scale if attitude_scale <= 1 else 0.5 + 0.75 * attitude_scale
+
+
 def guides(attitude: int, scale: float) -> list[int]:
     """Which attitudes the network must be asked for: one where guidance changes nothing, else neutral and this one."""
     if attitude == NEUTRAL or scale == 0:
