@@ -100,6 +100,10 @@ def one_of(first: gr.Audio, second: gr.Video) -> None:
         filled.change(lambda value: None if value else gr.skip(), filled, other, **quiet)
 
 
+def restore_input() -> gr.Radio:
+    return choice_input([("As drawn", "none"), ("The portrait's own detail", "detail")], "Sharpness")
+
+
 def talk_tab(portrait: gr.Image) -> Mode:
     with gr.Tab("Speak", id="talk"):
         audio = voice_input("Voice", "voice")
@@ -108,8 +112,9 @@ def talk_tab(portrait: gr.Image) -> Mode:
             with gr.Row():
                 size = size_input()
                 seed = seed_input()
+            restore = restore_input()
         consent = gr.Checkbox(False, label="I may use this face and voice", elem_id="consent-talk")
-        return add_buttons(talk, [portrait, audio, seed, expression, motion, size, consent], "Make it speak")
+        return add_buttons(talk, [portrait, audio, seed, expression, motion, size, restore, consent], "Make it speak")
 
 
 def listen_tab(portrait: gr.Image) -> Mode:
@@ -130,8 +135,9 @@ def listen_tab(portrait: gr.Image) -> Mode:
             with gr.Row():
                 size = size_input()
                 seed = seed_input()
+            restore = restore_input()
         consent = gr.Checkbox(False, label="I may use this face and voice", elem_id="consent-listen")
-        inputs = [portrait, audio, attitude, video, seed, plainness, expression, motion, layout, size, consent]
+        inputs = [portrait, audio, attitude, video, seed, plainness, expression, motion, layout, size, restore, consent]
         return add_buttons(listen, inputs, "Make it listen")
 
 
@@ -142,5 +148,8 @@ def reenact_tab(portrait: gr.Image) -> Mode:
             relative = gr.Checkbox(True, label="Keep the portrait's own face at rest", info="Off: same person")
             expression, motion = strengths()
             size = size_input()
+            restore = restore_input()
         consent = gr.Checkbox(False, label="I may use this face and video", elem_id="consent-reenact")
-        return add_buttons(reenact, [portrait, video, relative, expression, motion, size, consent], "Make it follow")
+        return add_buttons(
+            reenact, [portrait, video, relative, expression, motion, size, restore, consent], "Make it follow"
+        )

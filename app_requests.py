@@ -13,6 +13,7 @@ def talk(
     expression_scale: float = 1.0,
     motion_scale: float = 1.0,
     size: int = 0,
+    restore: str = "none",
     consent: bool = False,
 ) -> Start:
     """Make a portrait speak a recording: lips, blinks, gaze and head follow the voice.
@@ -24,6 +25,7 @@ def talk(
         expression_scale: strength of the face's movement, 0 to 2; 1 is natural.
         motion_scale: strength of the head's movement, 0 to 2; 1 is natural.
         size: longer side of the clip in pixels, 64 to 2048; 0 keeps the portrait's size.
+        restore: detail lays the portrait's own fine detail into each frame; none leaves frames as drawn.
         consent: true if you may use this face and voice; refused otherwise.
 
     Returns:
@@ -39,6 +41,7 @@ def talk(
         expression_scale=expression_scale,
         motion_scale=motion_scale,
         size=size or None,
+        restore=restore,
         progress=progress,
     )
 
@@ -54,6 +57,7 @@ def listen(
     motion_scale: float = 1.0,
     layout: str = "listener",
     size: int = 0,
+    restore: str = "none",
     consent: bool = False,
 ) -> Start:
     """Make a portrait listen to a speaker: it nods, smiles or frowns at fitting moments, looks and blinks.
@@ -70,6 +74,7 @@ def listen(
         motion_scale: strength of the head's movement, 0 to 2; 1 is natural.
         layout: listener for the listener alone, side-by-side for the speaker's video beside it.
         size: longer side of the listener's picture in pixels, 64 to 2048; 0 keeps the portrait's size.
+        restore: detail lays the portrait's own fine detail into each frame; none leaves frames as drawn.
         consent: true if you may use this face and voice; refused otherwise.
 
     Returns:
@@ -89,6 +94,7 @@ def listen(
         motion_scale=motion_scale,
         layout=layout,
         size=size or None,
+        restore=restore,
         progress=progress,
     )
 
@@ -100,6 +106,7 @@ def reenact(
     expression_scale: float = 1.0,
     motion_scale: float = 1.0,
     size: int = 0,
+    restore: str = "none",
     consent: bool = False,
 ) -> Start:
     """Make a portrait follow the face of a driving video: its expression, gaze and head movement.
@@ -112,6 +119,7 @@ def reenact(
         expression_scale: strength of the face's movement, 0 to 2; 1 is the video's own.
         motion_scale: strength of the head's movement, 0 to 2; 1 is the video's own.
         size: longer side of the clip in pixels, 64 to 2048; 0 keeps the portrait's size.
+        restore: detail lays the portrait's own fine detail into each frame; none leaves frames as drawn.
         consent: true if you may use this face and this video; refused otherwise.
 
     Returns:
@@ -127,6 +135,7 @@ def reenact(
         expression_scale=expression_scale,
         motion_scale=motion_scale,
         size=size or None,
+        restore=restore,
         progress=progress,
     )
 

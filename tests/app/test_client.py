@@ -32,6 +32,7 @@ def test_talk_returns_a_playable_mp4_and_nothing_else(client: Client, files: Fil
         seed=7,
         expression_scale=0.5,
         size=256,
+        restore="detail",
         consent=True,
         api_name="/talk",
     )
@@ -41,6 +42,7 @@ def test_talk_returns_a_playable_mp4_and_nothing_else(client: Client, files: Fil
         assert len(list(container.decode(video=0))) == 25
     call = server.fake.calls[-1]
     assert (call["seed"], call["expression_scale"], call["motion_scale"], call["size"]) == (7, 0.5, 1.0, 256)
+    assert call["restore"] == "detail"
 
 
 def test_reenact_returns_a_playable_mp4(client: Client, files: Files, server: Server) -> None:
@@ -189,9 +191,9 @@ def test_endpoints_are_named_typed_and_documented(client: Client) -> None:
     endpoints = client.view_api(return_format="dict")["named_endpoints"]
     assert set(endpoints) == {"/talk", "/listen", "/reenact"}
     talk = {p["parameter_name"]: p for p in endpoints["/talk"]["parameters"]}
-    names = ["portrait", "audio", "seed", "expression_scale", "motion_scale", "size", "consent"]
+    names = ["portrait", "audio", "seed", "expression_scale", "motion_scale", "size", "restore", "consent"]
     assert list(talk) == names
-    assert {name: talk[name]["python_type"]["type"] for name in names[2:]} == {
+    assert {name: talk[name]["python_type"]["type"] for name in names[2:] if name != "restore"} == {
         "seed": "int",
         "expression_scale": "float",
         "motion_scale": "float",
@@ -199,17 +201,18 @@ def test_endpoints_are_named_typed_and_documented(client: Client) -> None:
         "consent": "bool",
     }
     assert talk["consent"]["parameter_default"] is False
+    assert talk["restore"]["type"]["enum"] == ["none", "detail"] and talk["restore"]["parameter_default"] == "none"
     listen = {p["parameter_name"]: p for p in endpoints["/listen"]["parameters"]}
     assert list(listen) == [
         "portrait", "audio", "attitude", "speaker_video", "seed", "attitude_scale", "expression_scale", "motion_scale",
-        "layout", "size", "consent",
+        "layout", "size", "restore", "consent",
     ]  # fmt: skip
     assert listen["attitude"]["type"]["enum"] == ["positive", "neutral", "negative"]
     assert listen["layout"]["type"]["enum"] == ["listener", "side-by-side"]
     optional = {name: p["parameter_default"] for name, p in listen.items() if p["parameter_has_default"]}
     assert optional["audio"] is None and optional["speaker_video"] is None and optional["attitude"] == "neutral"
     assert [p["parameter_name"] for p in endpoints["/reenact"]["parameters"]] == [
-        "portrait", "video", "relative", "expression_scale", "motion_scale", "size", "consent",
+        "portrait", "video", "relative", "expression_scale", "motion_scale", "size", "restore", "consent",
     ]  # fmt: skip
 
 
