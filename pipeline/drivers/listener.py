@@ -17,11 +17,17 @@ from pipeline.drivers.listening_flow import NEUTRAL, STEPS, FrameNoise, generate
 from pipeline.drivers.listening_networks import SPEAKER_DIM, Conditions, ListenerNet, Memory
 from pipeline.drivers.liveliness import Liveliness
 from pipeline.drivers.motion_space import MotionSpace, shutting
+from pipeline.drivers.mouth import Mouth
+from pipeline.drivers.resting_face import resting_face
 from pipeline.drivers.turns import TURN_DIM, Backchannel, TurnTaker
 from pipeline.face.morphable import MorphableModel
 from pipeline.threads import one_thread
 
 _EASE = 20  # frames in which the portrait's own look turns into the driven one
+_REST = 35  # frames in which its expression becomes that of a listener
+# Face heights to the side and upwards, and log size, that a head leans away at most: further, it would leave its neck.
+_REACH = np.array([0.13, 0.09, 0.04])
+_FREE, _BEYOND = 12.0, 8.0  # sizes of changes of β: left as they are, and how much further any goes
 _ROOM = np.array([1.5, 1.1, 1.1])  # against `head_motion.LIMITS`: nods are larger than what goes with speech
 
 
@@ -113,6 +119,8 @@ class Listener:
         self._room = _ROOM * head_room(reference.pose[0])
         self._frame = 0
         self._shutting = shutting(parts.model).astype(np.float32)
+        mouth = Mouth.of(parts.model)
+        self._rest = resting_face(parts.model, mouth, identity, reference.expression[0], attitude)
         self._eyes = None
         if parts.liveliness is not None:
             self._eyes = ListenerEyes(parts.liveliness, parts.model, identity, reference.expression[0], seed, attitude)
@@ -187,11 +195,14 @@ class Listener:
         if generative and self._parts.gestures is not None:
             face, head = self._gestures(self._parts.gestures, count)
             pose, expression = pose + head, expression + face
-        begun = ease((self._frame + np.arange(1, count + 1)) / _EASE)[:, None]
+        frames = self._frame + np.arange(1, count + 1)
         self._frame += count
+        begun, rested = ease(frames / _EASE)[:, None], ease(frames / _REST)[:, None]
         pose, expression = begun * pose, begun * expression
         pose[:, :3] = within_room(pose[:, :3], self._room)
-        pose, expression = self._motion_scale * pose, self._expression_scale * expression
+        pose[:, 3:] = _REACH * np.tanh(pose[:, 3:] / _REACH)
+        pose, expression = self._motion_scale * pose, within_reach(self._expression_scale * expression)
+        expression = expression + min(self._expression_scale, 1.0) * rested * self._rest
         if generative and self._eyes is not None:
             sound = self._parts.net.config.sound_dim
             expression = expression + self._eyes(rows[:, sound : sound + TURN_DIM], pose[:, :2], expression)
@@ -207,6 +218,14 @@ class Listener:
         face, head = curves.gestures(played, self._attitude, self._frame, count)
         self._answers = [one for one in self._answers if one.end > self._frame + count]
         return face @ self._shutting, head
+
+
+def within_reach(expression: np.ndarray) -> np.ndarray:
+    """Changes of β (T, 64) no larger than faces make: what 99 of 100 frames of lessons keep to is bent below their
+    extremes, in its direction, so that a doubled attitude stays a face."""
+    size = np.linalg.norm(expression, axis=-1, keepdims=True)
+    bent = _FREE + _BEYOND * np.tanh((size - _FREE) / _BEYOND)
+    return expression * np.where(size > _FREE, bent / np.maximum(size, _FREE), 1.0).astype(np.float32)
 
 
 def ease(part: np.ndarray) -> np.ndarray:

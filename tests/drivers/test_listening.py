@@ -17,7 +17,7 @@ from pipeline.coefficients import Coefficients
 from pipeline.drivers import listening
 from pipeline.drivers.audio_encoder import AudioEncoder, EncoderConfig
 from pipeline.drivers.knots import behind, to_frames, to_knots
-from pipeline.drivers.listener import LiveMemory
+from pipeline.drivers.listener import LiveMemory, within_reach
 from pipeline.drivers.listening import ListeningDriver
 from pipeline.drivers.listening_flow import FrameNoise, generate, guides
 from pipeline.drivers.listening_live import DELAY_FRAMES
@@ -25,6 +25,7 @@ from pipeline.drivers.listening_networks import SPEAKER_DIM, Conditions, Listene
 from pipeline.drivers.liveliness import Liveliness
 from pipeline.drivers.motion_space import MotionSpace, shutting
 from pipeline.drivers.mouth import Mouth
+from pipeline.drivers.resting_face import resting_face
 from pipeline.drivers.turns import TURN_DIM
 from pipeline.errors import WeightsError
 from pipeline.evaluation.listener_metrics import blink_count
@@ -117,12 +118,27 @@ def test_windows_join_without_a_step(tiny, speech, monkeypatch):
     assert max(cut[95:115].max(), cut[195:215].max()) < 1.2 * steps.max()
 
 
-def test_lips_stay_as_open_as_the_portraits(tiny, model, speech):
-    made = run(tiny, speech, expression_scale=2.0)
+@pytest.mark.parametrize("attitude", ATTITUDES)
+@pytest.mark.parametrize("parted", [0.0, 0.06])
+def test_lips_meet_and_stay_shut(tiny, model, speech, parted, attitude):
+    """Somebody photographed in the middle of a word listens with the mouth shut."""
+    reference = portrait()
+    reference.expression[0] += parted * model.direction("lip_opening")
+    made = Coefficients.concatenate(list(tiny(speech, reference, attitude=attitude, expression_scale=2.0)))
     opening = lip_opening(model.shape(np.zeros(model.identity_basis.shape[-1]), made.expression))
-    own = lip_opening(model.shape(np.zeros(model.identity_basis.shape[-1]), portrait().expression))
-    assert np.abs(made.expression[:, 20:]).max() > 0.1
-    assert np.abs(opening - own).max() < 0.006
+    assert np.abs(np.diff(made.expression[:, 20:], axis=0)).max() > 0.01
+    assert opening[40:].max() < 0.016
+
+
+def test_a_smile_in_the_picture_stays_with_the_positive_alone(model):
+    mouth = Mouth.of(model)
+    smiling = (0.03 * model.direction("smile") + 0.05 * model.direction("lip_opening")).astype(np.float32)
+    corners = {}
+    for attitude in ATTITUDES:
+        turned = smiling + resting_face(model, mouth, None, smiling, attitude)
+        opening, _, _, corners[attitude] = mouth.geometry(None, turned)
+        assert (opening > 0.04) == (attitude == "positive")
+    assert corners["positive"] > corners["neutral"] + 0.005 > corners["negative"] + 0.01
 
 
 def test_scales_of_nought_leave_the_portrait_still_but_for_its_eyes(tiny, speech):
@@ -130,6 +146,13 @@ def test_scales_of_nought_leave_the_portrait_still_but_for_its_eyes(tiny, speech
     assert np.abs(made.pose).max() == 0
     assert np.abs(made.expression[:, 20:]).max() == 0
     assert np.abs(made.expression[:, :20]).max() > 0
+
+
+def test_faces_are_not_pulled_beyond_what_faces_do():
+    direction = np.ones((1, 64), np.float32) / 8
+    sizes = [float(np.linalg.norm(within_reach(size * direction))) for size in (0, 5, 11.9, 16, 30, 90)]
+    assert sizes[:3] == pytest.approx([0, 5, 11.9], rel=1e-3)
+    assert 12 < sizes[3] < sizes[4] < sizes[5] <= 20.01
 
 
 def test_an_attitude_scale_of_nought_is_the_neutral_listener(tiny, speech):
