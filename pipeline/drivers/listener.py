@@ -27,7 +27,7 @@ _EASE = 20  # frames in which the portrait's own look turns into the driven one
 _REST = 35  # frames in which its expression becomes that of a listener
 # Face heights to the side and upwards, and log size, that a head leans away at most: further, it would leave its neck.
 _REACH = np.array([0.13, 0.09, 0.04])
-_FREE, _BEYOND = 12.0, 8.0  # sizes of changes of β: left as they are, and how much further any goes
+_FREE, _MOST = 12.0, 20.0  # sizes of changes of β: up to which they are left as they are, and of any
 _ROOM = np.array([1.5, 1.1, 1.1])  # against `head_motion.LIMITS`: nods are larger than what goes with speech
 
 
@@ -200,7 +200,8 @@ class Listener:
         begun, rested = ease(frames / _EASE)[:, None], ease(frames / _REST)[:, None]
         pose, expression = begun * pose, begun * expression
         pose[:, :3] = within_room(pose[:, :3], self._room)
-        pose[:, 3:] = _REACH * np.tanh(pose[:, 3:] / _REACH)
+        shift = pose[:, 3:]
+        pose[:, 3:] = np.sign(shift) * bent(np.abs(shift), 0.6 * _REACH, _REACH)
         pose, expression = self._motion_scale * pose, within_reach(self._expression_scale * expression)
         expression = expression + min(self._expression_scale, 1.0) * rested * self._rest
         if generative and self._eyes is not None:
@@ -224,8 +225,12 @@ def within_reach(expression: np.ndarray) -> np.ndarray:
     """Changes of β (T, 64) no larger than faces make: what 99 of 100 frames of lessons keep to is bent below their
     extremes, in its direction, so that a doubled attitude stays a face."""
     size = np.linalg.norm(expression, axis=-1, keepdims=True)
-    bent = _FREE + _BEYOND * np.tanh((size - _FREE) / _BEYOND)
-    return expression * np.where(size > _FREE, bent / np.maximum(size, _FREE), 1.0).astype(np.float32)
+    return expression * (bent(size, _FREE, _MOST) / np.maximum(size, 1e-6)).astype(np.float32)
+
+
+def bent(size: np.ndarray, free: np.ndarray | float, most: np.ndarray | float) -> np.ndarray:
+    """Sizes, 0 or more, as they are up to `free`, and softly kept below `most` beyond."""
+    return np.where(size > free, free + (most - free) * np.tanh((size - free) / (most - free)), size)
 
 
 def ease(part: np.ndarray) -> np.ndarray:
