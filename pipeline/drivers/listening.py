@@ -11,6 +11,7 @@ belongs to frames: the result does not depend on how the sound was cut into bloc
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -24,6 +25,7 @@ from pipeline.coefficients import Coefficients
 from pipeline.drivers.audio_encoder import AudioEncoder, LiveEncoder, encode, encode_stream
 from pipeline.drivers.listener import Finish, Listener, Parts, ease
 from pipeline.drivers.listener_motion import ListenerMotion
+from pipeline.drivers.listening_flow import scheduler_class
 from pipeline.drivers.listening_live import LiveListener
 from pipeline.drivers.listening_networks import ListenerConfig, ListenerNet
 from pipeline.drivers.liveliness import Liveliness
@@ -85,6 +87,7 @@ class ListeningDriver(HubComponent):
         Raises:
             WeightsError: if files are missing or damaged.
         """
+        threading.Thread(target=scheduler_class, daemon=True).start()  # while the portrait is looked at
         folder = Path(folder)
         causal = cls._one(folder / CAUSAL, folder.parent, None) if (folder / CAUSAL).is_dir() else None
         return cls._one(folder, folder.parent, causal)

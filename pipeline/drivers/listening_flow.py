@@ -58,8 +58,8 @@ def coloured_noise(rng: np.random.Generator, batch: int, knots: int, size: int) 
 
 
 @cache
-def _scheduler_class() -> type:
-    # Late, and no more of diffusers than its scheduler: it takes about two seconds.
+def scheduler_class() -> type:
+    """diffusers' scheduler. Late, and no more of diffusers than that: it takes about two seconds to import."""
     from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 
     return FlowMatchEulerDiscreteScheduler
@@ -88,7 +88,7 @@ def generate(
     Returns:
         (T, M).
     """
-    scheduler = _scheduler_class()(num_train_timesteps=1000, shift=1.0)
+    scheduler = scheduler_class()(num_train_timesteps=1000, shift=1.0)
     scheduler.set_timesteps(sigmas=np.linspace(1.0, 1.0 / len(memories), len(memories)).tolist())
     x = noise
     for sigma, time, memory in zip(scheduler.sigmas, scheduler.timesteps, memories, strict=False):
