@@ -250,7 +250,7 @@ def measure(members: list[Member], lessons: list[Lesson], mouth: Mouth) -> dict[
 
 _TCN = Recipe(DriverConfig(core="tcn", width=160))
 _GRU = Recipe(DriverConfig(core="gru"), ears_rate=1e-3)
-ENSEMBLE = (_TCN, _GRU) * 2
+ENSEMBLE = (_TCN, _GRU, _GRU)
 
 
 def main(
