@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pipeline.conversation import ConversationalHeadPipeline
 
 FRAME_STAGES = ("track", "fit", "features", "driver", "render", "fusion", "encode")
-_HEARING = ("hear", "extract_features")  # what the driver calls to turn sound into rows
+_HEARING = ("sense", "extract_features")  # what the driver calls to turn sound into rows
 _FUSING = ("fuse",)  # what the renderer calls to lay the head over its background
 _WARM_RUNS = 3
 _HELD_FRAMES = 32  # rendered frames kept for the stages that need pictures; they are used in turn

@@ -81,7 +81,7 @@ def test_identity_given_is_identity_kept(portraits):
     ],
 )
 def test_sizes(shape, size, expected):
-    from pipeline.conversation import _at_size, _even
+    from pipeline.face.portrait import _at_size, _even
 
     image = np.random.default_rng(0).integers(0, 255, (*shape, 3), dtype=np.uint8)
     resized, note = _at_size(_even(image), size)
