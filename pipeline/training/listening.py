@@ -285,6 +285,8 @@ def choose_finish(driver: ListeningDriver, lessons: list[ListeningLesson], curve
         wanted.append(_slow_power(space.encode(*offsets)[:count]))
         made.append(_slow_power(motion[:count]))
         series.append((lesson, motion[:count]))
+    if not series:
+        return Finish(np.ones(space.size, np.float32), {})
     gains = np.sqrt(np.mean(wanted, 0) / np.mean(made, 0))
     gains[:POSE_DIM] *= _HEADS
     # The space's few components stand for all that the expression does.
@@ -328,9 +330,14 @@ def _quick(motion: np.ndarray) -> np.ndarray:
 
 
 def split_lessons(lessons: list[ListeningLesson]) -> tuple[list[ListeningLesson], list[ListeningLesson]]:
-    """Every twelfth composed sound is held out with all who listen to it, to watch by; real listeners are too few."""
-    sounds = list(dict.fromkeys(id(lesson.sound) for lesson in lessons if lesson.source != "real"))
-    held = set(sounds[5::12])
+    """Every twelfth sound is held out with all who listen to it, to watch by, or the last of a few.
+
+    The corpus's real listeners are too few for that: where there are composed lessons, these are taken alone. Data in
+    ViCo's layout is all real.
+    """
+    composed = [lesson for lesson in lessons if lesson.source != "real"]
+    sounds = list(dict.fromkeys(id(lesson.sound) for lesson in composed or lessons))
+    held = set(sounds[5::12] or sounds[1:][-1:])
     return [one for one in lessons if id(one.sound) not in held], [one for one in lessons if id(one.sound) in held]
 
 
