@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +21,10 @@ from pipeline.hub import INDEX
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from pipeline.postprocess.gfpgan import Gfpgan
+    from pipeline.renderers.pirenderer import PIRendererNetwork
+
+_MOST_HALF = 65504.0  # what half precision holds
 CONVERTERS = {"gfpgan": "pipeline.converters.gfpgan", "pirenderer": "pipeline.converters.pirenderer"}
 
 
@@ -131,6 +135,43 @@ def compare(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> Conver
         unexpected=tuple(name for name in found if name not in wanted),
         mismatched={name: pair for name, pair in shapes.items() if pair[0] != pair[1]},
     )
+
+
+def write_component(
+    network: Gfpgan | PIRendererNetwork,
+    state: Mapping[str, Tensor],
+    result: Conversion,
+    source: Path,
+    folder: Path,
+    name: str,
+    card: str,
+) -> Conversion:
+    """Fill a network with a checkpoint that fits, and write it as `folder/name`, listed in `folder/model_index.json`.
+
+    Args:
+        network: on the meta device; takes the tensors as they are.
+        state: the checkpoint's tensors.
+        result: how they fit.
+        source: the checkpoint, to name in errors and in the card.
+        folder: of weights.
+        name: of the component.
+        card: the model card, with a place for `{name}` of the checkpoint.
+
+    Raises:
+        WeightsError: if a value is not finite or too large for half precision.
+        OutputError: if the folder cannot be written.
+    """
+    kept = {key: state[key].float() for key in result.converted}
+    if not all(value.abs().max() <= _MOST_HALF for value in kept.values()):  # false for NaN too
+        raise WeightsError(f"{source} holds values that are no numbers or too large; download it again.")
+    network.load_state_dict(kept, strict=True, assign=True)
+    try:
+        network.save(folder / name)
+        (folder / name / "README.md").write_text(card.format(name=source.name), encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be written; choose another place.") from error
+    add_to_index(folder, name, type(network).__module__, type(network).__name__)
+    return replace(result, folder=folder)
 
 
 def add_to_index(folder: Path, name: str, home: str, kind: str) -> None:

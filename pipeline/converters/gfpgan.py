@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
-from pipeline.converters import Conversion, add_to_index, compare, read_checkpoint
-from pipeline.errors import OutputError, WeightsError
+from pipeline.converters import Conversion, compare, read_checkpoint, write_component
 from pipeline.postprocess.gfpgan import Gfpgan, GfpganConfig
 
 _KEYS = ("params_ema", "params")  # the averaged parameters, which its authors use, before those of the last step
-_MOST_HALF = 65504.0
 _CARD = """# GFPGAN
 
 Restores faces (`pipeline/postprocess/gfpgan.py`). Converted from `{name}` by `python -m pipeline convert gfpgan`; the
@@ -57,14 +54,4 @@ def convert(source: Path, folder: Path, config: GfpganConfig | None = None) -> C
     result = compare(state, network.state_dict())
     if not result.fits:
         return result
-    state = {name: state[name].float() for name in result.converted}
-    if not all(value.abs().max() <= _MOST_HALF for value in state.values()):  # false for NaN too
-        raise WeightsError(f"{source} holds values that are no numbers or too large; download it again.")
-    network.load_state_dict(state, strict=True, assign=True)
-    try:
-        network.save(folder / "gfpgan")
-        (folder / "gfpgan" / "README.md").write_text(_CARD.format(name=source.name), encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be written; choose another place.") from error
-    add_to_index(folder, "gfpgan", "pipeline.postprocess.gfpgan", "Gfpgan")
-    return replace(result, folder=folder)
+    return write_component(network, state, result, source, folder, "gfpgan", _CARD)

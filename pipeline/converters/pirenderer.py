@@ -5,18 +5,15 @@ It is driven by the Basel model's coefficients: solve the bridge to them afterwa
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
-from pipeline.converters import Conversion, add_to_index, compare, read_checkpoint
-from pipeline.errors import OutputError, WeightsError
+from pipeline.converters import Conversion, compare, read_checkpoint, write_component
 from pipeline.renderers.pirenderer import PIRendererNetwork
 from pipeline.renderers.pirenderer_networks import PIRendererConfig
 
 PUBLISHED = PIRendererConfig(basis="basel", plain_blocks=False)
 _KEYS = ("net_G_ema", "net_G")  # the averaged parameters, which its authors use, before those of the last step
 _WRAPPED = "module."  # what training on several GPUs puts before every name
-_MOST_HALF = 65504.0
 _CARD = """# PIRenderer
 
 Paints a portrait's frames from coefficients (`pipeline/renderers/pirenderer.py`). Converted from `{name}`; the
@@ -65,14 +62,4 @@ def convert(source: Path, folder: Path, config: PIRendererConfig = PUBLISHED) ->
     result = compare(state, network.state_dict())
     if not result.fits:
         return result
-    state = {name: state[name].float() for name in result.converted}
-    if not all(value.abs().max() <= _MOST_HALF for value in state.values()):  # false for NaN too
-        raise WeightsError(f"{source} holds values that are no numbers or too large; download it again.")
-    network.load_state_dict(state, strict=True, assign=True)
-    try:
-        network.save(folder / "pirenderer")
-        (folder / "pirenderer" / "README.md").write_text(_CARD.format(name=source.name), encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be written; choose another place.") from error
-    add_to_index(folder, "pirenderer", "pipeline.renderers.pirenderer", "PIRendererNetwork")
-    return replace(result, folder=folder)
+    return write_component(network, state, result, source, folder, "pirenderer", _CARD)
