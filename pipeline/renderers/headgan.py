@@ -5,7 +5,6 @@ No weights are embedded: `python -m pipeline.training.headgan` makes some. The n
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -14,10 +13,10 @@ import numpy as np
 import torch
 
 from pipeline.coefficients import Coefficients
-from pipeline.errors import WeightsError
 from pipeline.face.portrait import Portrait
 from pipeline.hub import Weights
 from pipeline.hub_share import HubComponent
+from pipeline.network_files import load_network, save_network
 from pipeline.renderers.headgan_networks import HeadGANConfig, HeadGANNetwork
 from pipeline.renderers.neural import FaceImages, HeadWindow, Runtime, batches, to_pictures, to_tensor
 
@@ -29,14 +28,7 @@ class HeadGAN(HeadGANNetwork, HubComponent):
 
     def save(self, folder: str | Path) -> None:
         """Write `model.safetensors` (half precision) and `config.json`."""
-        from safetensors.torch import save_file
-
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        state = {name: value.detach().half().cpu().contiguous() for name, value in self.state_dict().items()}
-        save_file(state, str(folder / "model.safetensors"))
-        config = {"_class_name": "HeadGAN", **asdict(self.config)}
-        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        save_network(self, folder, asdict(self.config))
 
     @staticmethod
     def load(folder: str | Path) -> HeadGAN:
@@ -45,19 +37,7 @@ class HeadGAN(HeadGANNetwork, HubComponent):
         Raises:
             WeightsError: if files are missing or damaged.
         """
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        folder = Path(folder)
-        try:
-            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-            config.pop("_class_name")
-            network = HeadGAN(HeadGANConfig(**config))
-            state = load_file(str(folder / "model.safetensors"))
-            network.load_state_dict({name: value.float() for name, value in state.items()})
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise WeightsError(f"HeadGAN's weights in {folder} cannot be read; install the weights again.") from error
-        return network.eval().requires_grad_(False)
+        return load_network(folder, lambda **config: HeadGAN(HeadGANConfig(**config)), "HeadGAN's weights")
 
 
 class HeadGANRenderer:

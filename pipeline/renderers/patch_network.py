@@ -6,14 +6,13 @@ answers with what to add. At half resolution inside, for speed: about 3 ms a mou
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.errors import WeightsError
+from pipeline.network_files import load_network, save_network
 
 INPUT_CHANNELS = 10  # drawn patch, portrait's patch, the frame's two openings, the portrait's two openings
 
@@ -64,14 +63,7 @@ class PatchNetwork(nn.Module):
 
     def save(self, folder: str | Path) -> None:
         """Write `model.safetensors` (half precision) and `config.json`."""
-        from safetensors.torch import save_file
-
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        state = {name: value.detach().half().contiguous() for name, value in self.state_dict().items()}
-        save_file(state, str(folder / "model.safetensors"))
-        config = {"_class_name": "PatchNetwork", **self.config}
-        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+        save_network(self, folder, self.config)
 
     @staticmethod
     def load(folder: str | Path) -> PatchNetwork:
@@ -80,17 +72,4 @@ class PatchNetwork(nn.Module):
         Raises:
             WeightsError: if files are missing or damaged.
         """
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        folder = Path(folder)
-        try:
-            config = json.loads((folder / "config.json").read_text())
-            config.pop("_class_name")
-            network = PatchNetwork(**config)
-            network.load_state_dict(
-                {name: value.float() for name, value in load_file(str(folder / "model.safetensors")).items()}
-            )
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise WeightsError(f"The patch network in {folder} cannot be read; install the weights again.") from error
-        return network.eval().requires_grad_(False)
+        return load_network(folder, PatchNetwork, "The patch network")

@@ -7,7 +7,6 @@ bridge (`pipeline.renderers.basel`) beside it, solved from a Basel model that th
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +19,7 @@ from pipeline.errors import WeightsError
 from pipeline.face.portrait import Portrait
 from pipeline.hub import Weights
 from pipeline.hub_share import HubComponent
+from pipeline.network_files import load_network, save_network
 from pipeline.renderers.basel import BaselBridge
 from pipeline.renderers.neural import HeadWindow, Runtime, batches, to_pictures, to_tensor
 from pipeline.renderers.pirenderer_networks import FRAMES, RADIUS, PIRendererConfig, PIRendererNetworks
@@ -40,16 +40,9 @@ class PIRendererNetwork(PIRendererNetworks, HubComponent):
 
     def save(self, folder: str | Path) -> None:
         """Write `model.safetensors` (half precision), `config.json` and the bridge, if there is one."""
-        from safetensors.torch import save_file
-
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        state = {name: value.detach().half().cpu().contiguous() for name, value in self.state_dict().items()}
-        save_file(state, str(folder / "model.safetensors"))
-        config = {"_class_name": "PIRendererNetwork", **asdict(self.config)}
-        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        save_network(self, folder, asdict(self.config))
         if self.bridge is not None:
-            self.bridge.save(folder / BRIDGE)
+            self.bridge.save(Path(folder) / BRIDGE)
 
     @staticmethod
     def load(folder: str | Path) -> PIRendererNetwork:
@@ -58,21 +51,12 @@ class PIRendererNetwork(PIRendererNetworks, HubComponent):
         Raises:
             WeightsError: if files are missing or damaged.
         """
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        folder = Path(folder)
-        try:
-            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-            config.pop("_class_name")
-            network = PIRendererNetwork(PIRendererConfig(**config))
-            state = load_file(str(folder / "model.safetensors"))
-            network.load_state_dict({name: value.float() for name, value in state.items()})
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise WeightsError(f"PIRenderer's weights in {folder} cannot be read; install them again.") from error
-        if (folder / BRIDGE).is_file():
-            network.bridge = BaselBridge.load(folder / BRIDGE)
-        return network.eval().requires_grad_(False)
+        network = load_network(
+            folder, lambda **config: PIRendererNetwork(PIRendererConfig(**config)), "PIRenderer's weights"
+        )
+        if (Path(folder) / BRIDGE).is_file():
+            network.bridge = BaselBridge.load(Path(folder) / BRIDGE)
+        return network
 
 
 class PIRenderer:
