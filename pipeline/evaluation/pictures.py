@@ -1,4 +1,4 @@
-"""Metrics of pictures: PSNR, SSIM, CPBD and the change of the background.
+"""Metrics of pictures: PSNR, SSIM, CPBD and the change of the background, and the boxes that they are taken in.
 
 All take frames (H, W, 3) uint8 RGB as the pipeline gives them.
 """
@@ -10,7 +10,11 @@ import math
 import cv2
 import numpy as np
 
+from pipeline.face.topology import LIPS
+
 PSNR_CAP = 60.0
+MOUTH_SHARE = 0.5
+"""By how much a mouth's crop is wider and higher than the lips in it."""
 
 _SSIM_WINDOW, _SSIM_SIGMA = 11, 1.5
 _SSIM_C1, _SSIM_C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
@@ -157,6 +161,21 @@ def grown_box(points: np.ndarray, size: tuple[int, int], share: float = 0.10) ->
     left, top = np.floor(np.maximum(low - margin, 0)).astype(int)
     right, bottom = np.ceil(np.minimum(high + margin, size)).astype(int)
     return int(left), int(top), int(right), int(bottom)
+
+
+def mouth_box(landmarks: np.ndarray, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Box of the mouth's crop: half as wide and half as high again as the lips, about the same centre.
+
+    Lips that open further than they should, and what moves around them, are in it too.
+
+    Args:
+        landmarks: (478, 2 or more) of the real face, in pixels.
+        size: (W, H) of the picture.
+
+    Returns:
+        left, top, right, bottom, right and bottom excluded.
+    """
+    return grown_box(landmarks[LIPS], size, MOUTH_SHARE)
 
 
 def _vertical_edges(grey: np.ndarray) -> np.ndarray:

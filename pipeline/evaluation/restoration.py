@@ -14,12 +14,11 @@ import numpy as np
 
 from pipeline.errors import VideoError
 from pipeline.evaluation.corpus import Clip, select
-from pipeline.evaluation.pictures import grown_box, psnr
+from pipeline.evaluation.pictures import grown_box, mouth_box, psnr
 from pipeline.evaluation.steadiness import SteadinessMeter, fine, luma, skin
 from pipeline.evaluation.suites import SuiteOptions
 from pipeline.evaluation.tables import Check, Column, Row, Table
 from pipeline.evaluation.tracks import track_video
-from pipeline.face.topology import LIPS
 from pipeline.postprocess.moving_face import MovingFace
 from pipeline.postprocess.restoration import RESTORATIONS, load_restoration
 from pipeline.postprocess.smoothing import smooth_coefficients
@@ -77,8 +76,8 @@ def measure(pipeline: ConversationalHeadPipeline, task: Clip, options: SuiteOpti
             meter.add(frame, where)
         faces = [(shown[i], real[i], landmarks[i]) for i in range(1, count)]
         result |= {
-            f"{name}_psnr": float(np.mean([_psnr(*face) for face in faces])),
-            f"{name}_mouth": float(np.mean([_psnr(a, b, at[LIPS]) for a, b, at in faces])),
+            f"{name}_psnr": float(np.mean([psnr(a, b, grown_box(at, portrait.size)) for a, b, at in faces])),
+            f"{name}_mouth": float(np.mean([psnr(a, b, mouth_box(at, portrait.size)) for a, b, at in faces])),
             f"{name}_fine": meter.detail / true_detail,
             f"{name}_flicker": meter.flicker,
             f"{name}_pulse": 100 * meter.pulse,
@@ -104,10 +103,10 @@ def table(rows: list[Row], options: SuiteOptions) -> Table:
         Check("pulsing with detail over without", mean("detail_pulse") / mean("none_pulse"), high=1),
     ]
     result.notes = [
-        "Means over the frames of the first three seconds, then over clips. face, mouth: PSNR in the real face's and "
-        "lips' boxes. fine: root mean square of the skin's fine luma over the real frames'. flicker: its mean change "
-        "from frame to frame along the mesh, grey levels. pulse: change of the detail's strength from frame to frame. "
-        "ms: processor time a frame of this thread.",
+        "Means over the frames of the first three seconds, then over clips. face, mouth: PSNR in the real face's box "
+        "and the mouth's crop. fine: root mean square of the skin's fine luma over the real frames'. flicker: its mean "
+        "change from frame to frame along the mesh, grey levels. pulse: change of the detail's strength from frame to "
+        "frame. ms: processor time a frame of this thread.",
         "The first column of each figure is without restoration.",
     ]
     return result
@@ -115,10 +114,6 @@ def table(rows: list[Row], options: SuiteOptions) -> Table:
 
 def _even(frame: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(frame[: frame.shape[0] // 2 * 2, : frame.shape[1] // 2 * 2])
-
-
-def _psnr(frame: np.ndarray, real: np.ndarray, points: np.ndarray) -> float:
-    return psnr(frame, real, grown_box(points, (real.shape[1], real.shape[0])))
 
 
 def _detail(frame: np.ndarray, points: np.ndarray) -> float:

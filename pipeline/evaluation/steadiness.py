@@ -1,4 +1,4 @@
-"""Fine detail and flicker of a face's skin, measured along the mesh: what moves with the head is not flicker.
+"""Fine detail and flicker of a face's skin, along the mesh, and flicker where a real clip stands still.
 
 All take luma (h, w) float32 or frames (H, W, 3) uint8, and the mesh's points in their pixels.
 """
@@ -93,3 +93,60 @@ class SteadinessMeter:
         """A share of `detail`; NaN before the second frame."""
         steps = np.abs(np.diff(self._levels))
         return float(steps.mean() / max(self.detail, 1e-6)) if len(steps) else float("nan")
+
+
+class StillMeter:
+    """Flicker in still regions: how much generated frames change where the real clip does not.
+
+    A pixel is still between two frames if the real luma within `_STILL_REACH` pixels around it, freed of noise by a
+    Gaussian of sigma `_STILL_BLUR`, changes by no more than `_STILL` grey levels. `flicker` is the mean absolute
+    change of the generated luma in still pixels, in grey levels, over all pairs of frames; `real` is that of the real
+    clip, which is its noise.
+
+    Source: the mean absolute difference of static frames, Huang 2024 (VBench) "temporal flickering"; there a clip is
+    static as a whole, here it need not be.
+    """
+
+    _STILL, _STILL_BLUR, _STILL_REACH = 1.0, 1.5, 2
+
+    def __init__(self) -> None:
+        self._last: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
+        self._changes = np.zeros(2)
+        self._pixels = self._seen = 0
+
+    def add(self, frame: np.ndarray, real: np.ndarray, box: tuple[int, int, int, int]) -> None:
+        """The next frame and the real one (H, W, 3) uint8, and the box (left, top, right, bottom) that counts.
+
+        Raises:
+            ValueError: if the frames' shapes differ.
+        """
+        if frame.shape != real.shape:
+            raise ValueError(f"The frames' shapes differ: {frame.shape} and {real.shape}.")
+        left, top, right, bottom = box
+        ours, truth = luma(frame), luma(real)
+        smooth = cv2.GaussianBlur(truth, (0, 0), self._STILL_BLUR)
+        if self._last is not None:
+            before, truth_before, smooth_before = self._last
+            side = 2 * self._STILL_REACH + 1
+            change = cv2.dilate(cv2.absdiff(smooth, smooth_before), np.ones((side, side), np.uint8))
+            still = change[top:bottom, left:right] <= self._STILL
+            for index, (now, then) in enumerate(((ours, before), (truth, truth_before))):
+                self._changes[index] += cv2.absdiff(now, then)[top:bottom, left:right][still].sum(dtype=np.float64)
+            self._pixels += int(still.sum())
+            self._seen += still.size
+        self._last = ours, truth, smooth
+
+    @property
+    def flicker(self) -> float:
+        """Grey levels; NaN where nothing stood still."""
+        return float(self._changes[0] / self._pixels) if self._pixels else float("nan")
+
+    @property
+    def real(self) -> float:
+        """Grey levels, of the real clip; NaN where nothing stood still."""
+        return float(self._changes[1] / self._pixels) if self._pixels else float("nan")
+
+    @property
+    def share(self) -> float:
+        """How much of the boxes stood still, 0 to 1; NaN before the second frame."""
+        return self._pixels / self._seen if self._seen else float("nan")

@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.evaluation.pictures import PSNR_CAP, background_change, cpbd, grown_box, psnr, ssim
+from pipeline.evaluation.pictures import PSNR_CAP, background_change, cpbd, grown_box, mouth_box, psnr, ssim
+from pipeline.face.topology import LANDMARKS_COUNT, LIPS
 
 
 def _noise(shape, seed=0):
@@ -121,3 +122,14 @@ def test_grown_box_is_larger_by_its_share_and_stays_inside():
     assert grown_box(points, (200, 200)) == (38, 17, 82, 73)
     assert grown_box(points, (81, 72)) == (38, 17, 81, 72)
     assert grown_box(points - 39, (200, 200)) == (0, 0, 43, 34)
+
+
+def test_mouth_crop_is_around_the_lips_and_nothing_else():
+    landmarks = np.random.default_rng(0).uniform(0, 200, (LANDMARKS_COUNT, 3))
+    landmarks[LIPS] = (100, 150, 0)
+    landmarks[LIPS[0]], landmarks[LIPS[1]] = (80, 140, 3), (120, 160, -3)
+    assert mouth_box(landmarks, (200, 200)) == (70, 135, 130, 165)
+    a = np.zeros((200, 200, 3), np.uint8)
+    b = a.copy()
+    b[:135] = b[165:] = 255
+    assert psnr(a, b, mouth_box(landmarks, (200, 200))) == PSNR_CAP

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from evaluation_stubs import astronaut, make_corpus
 
-from pipeline.evaluation.steadiness import SteadinessMeter, carry, luma, skin
+from pipeline.evaluation.steadiness import SteadinessMeter, StillMeter, carry, luma, skin
 from pipeline.evaluation.suites import SuiteOptions, run_suite
 from pipeline.face.topology import INNER_LIPS
 from pipeline.face.tracker import FaceTracker
@@ -72,6 +72,44 @@ def test_carrying_moves_the_face_and_leaves_the_rest(face):
 def test_without_frames_there_is_no_figure():
     meter = SteadinessMeter()
     assert np.isnan(meter.detail) and np.isnan(meter.flicker) and np.isnan(meter.pulse)
+    still = StillMeter()
+    assert np.isnan(still.flicker) and np.isnan(still.real) and np.isnan(still.share)
+
+
+def test_flicker_where_the_real_clip_stands_still(face):
+    """The real clip's lower half moves; the generated one changes there at will, and above by a known step."""
+    image = face[0]
+    below = [image.copy() for _ in range(3)]
+    for step, real in enumerate(below):
+        real[160:] = np.roll(real[160:], 6 * step, axis=1)
+    box = (0, 0, 320, 320)
+
+    def measured(frames):
+        meter = StillMeter()
+        for frame, real in zip(frames, below, strict=True):
+            meter.add(frame, real, box)
+        return meter
+
+    same = measured(below)
+    assert same.flicker == same.real < 0.2 and 0.45 < same.share < 0.9
+    blinking = [np.full_like(image, 100 + 3 * (step % 2)) for step in range(3)]
+    assert measured(blinking).flicker == pytest.approx(3)
+    assert measured([image] * 3).flicker == 0
+    only_there = [frame.copy() for frame in blinking]
+    for frame in only_there:
+        frame[160:] = 7  # what stands still while the real one moves is no flicker either
+    assert 1.5 < measured(only_there).flicker <= 3
+    with pytest.raises(ValueError, match="shapes differ"):
+        StillMeter().add(image, image[:-1], box)
+
+
+def test_noise_in_the_real_clip_does_not_hide_what_stands_still(face):
+    image, random = face[0], np.random.default_rng(0)
+    meter = StillMeter()
+    for _ in range(4):
+        noisy = np.clip(image + random.normal(0, 1.5, image.shape), 0, 255).astype(np.uint8)
+        meter.add(image, noisy, (60, 60, 260, 260))
+    assert meter.share > 0.7 and meter.flicker == 0 < meter.real
 
 
 def test_the_suite_compares_restorations_on_the_same_frames(tmp_path, pipe, monkeypatch):
