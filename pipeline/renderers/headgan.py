@@ -13,12 +13,13 @@ import numpy as np
 import torch
 
 from pipeline.coefficients import Coefficients
+from pipeline.devices import Runtime
 from pipeline.face.portrait import Portrait
 from pipeline.hub import Weights
 from pipeline.hub_share import HubComponent
 from pipeline.network_files import load_network, save_network
 from pipeline.renderers.headgan_networks import HeadGANConfig, HeadGANNetwork
-from pipeline.renderers.neural import FaceImages, HeadWindow, Runtime, batches, to_pictures, to_tensor
+from pipeline.renderers.neural import FaceImages, HeadWindow, to_pictures, to_tensor
 
 
 class HeadGAN(HeadGANNetwork, HubComponent):
@@ -61,7 +62,7 @@ class HeadGANRenderer:
             face = torch.from_numpy(self.faces(portrait.coefficients)).to(device)
             self._features = self._network.features(self._reference, face)
         pixels = network.config.size**2
-        self._batch = self.runtime.batch(90 * network.config.width * pixels)  # measured: 180 MB a frame of 256
+        self._bytes = 90 * network.config.width * pixels  # measured: 180 MB a frame of 256
 
     @staticmethod
     def load(weights: Weights, portrait: Portrait) -> HeadGANRenderer:
@@ -94,25 +95,36 @@ class HeadGANRenderer:
     ) -> Iterator[np.ndarray]:
         if sound is not None and len(sound) != len(coefficients):
             raise ValueError(f"There are {len(sound)} rows of sound for {len(coefficients)} frames.")
-        for part in batches(len(coefficients), self._batch):
-            volume = self._volume(self.faces(coefficients[part]), memory)
-            heard = None if sound is None else torch.from_numpy(np.asarray(sound[part], np.float32))
-            for patch in to_pictures(self._generate(volume, heard)):
+        volume = self._volumes(coefficients, memory)
+        heard = None if sound is None else torch.from_numpy(np.asarray(sound, np.float32)).to(self.runtime.device)
+
+        def paint(part: slice) -> torch.Tensor:
+            faces = torch.from_numpy(volume(part)).to(self.runtime.device)
+            reference, *features = (one.expand(len(faces), -1, -1, -1) for one in (self._reference, *self._features))
+            return self._network.paint(faces, reference, tuple(features), None if heard is None else heard[part]).image
+
+        for made in self.runtime.run(len(coefficients), self._bytes, paint):
+            for patch in to_pictures(made):
                 frame = self.portrait.image.copy()
                 self.window.paste(patch, frame)
                 yield frame
 
-    def _volume(self, faces: np.ndarray, memory: list[np.ndarray]) -> np.ndarray:
-        """Faces (T, 3, S, S) with those of past frames before them: (T, 3 (past + 1), S, S)."""
-        past = self._network.config.past
-        before = memory or [faces[0]] * past  # before the first frame the face stood still
-        line = np.stack([*before, *faces])
-        memory[:] = line[len(line) - past :]
-        return np.concatenate([line[i : i + len(faces)] for i in range(past + 1)], 1)
+    def _volumes(self, coefficients: Coefficients, memory: list[np.ndarray]) -> Callable[[slice], np.ndarray]:
+        """What draws the faces of a part with those of past frames before them: (T, 3 (past + 1), S, S)."""
+        past, count = self._network.config.past, len(coefficients)
+        faces = dict(enumerate(memory, -past))
 
-    def _generate(self, volume: np.ndarray, sound: torch.Tensor | None) -> torch.Tensor:
-        device, count = self.runtime.device, len(volume)
-        faces = torch.from_numpy(volume).to(device)
-        heard = None if sound is None else sound.to(device)
-        reference, *features = (one.expand(count, -1, -1, -1) for one in (self._reference, *self._features))
-        return self.runtime.run(lambda: self._network.paint(faces, reference, tuple(features), heard).image)
+        def volume(part: slice) -> np.ndarray:
+            for index in range(part.start, part.stop):
+                if index not in faces:  # a part may be asked for again
+                    faces[index] = self.faces(coefficients[index : index + 1])[0]
+            if not memory:  # before the first frame the face stood still
+                faces.update((index, faces[0]) for index in range(-past, 0))
+            for index in [index for index in faces if index < part.start - past]:
+                del faces[index]
+            if part.stop == count:
+                memory[:] = [faces[index] for index in range(count - past, count)]
+            rows = [[faces[t + i] for t in range(part.start, part.stop)] for i in range(-past, 1)]
+            return np.concatenate([np.stack(row) for row in rows], 1)
+
+        return volume

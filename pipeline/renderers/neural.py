@@ -1,4 +1,4 @@
-"""What the neural renderers share: a square window around the head, faces drawn as colours, and safe half precision.
+"""What the neural renderers share: a square window around the head, and faces drawn as colours.
 
 A network of a fixed size sees a window around the head and its answer is laid back into the picture, fading at the
 window's rim, so that these renderers too keep the portrait's own size and what lies around.
@@ -6,7 +6,6 @@ window's rim, so that these renderers too keep the portrait's own size and what 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import cv2
@@ -25,47 +24,6 @@ _RIM = 0.06  # share of the window's side over which it fades into the picture
 _IRIS_DEPTH = 0.05  # how far irises lie behind the lids, in face heights
 _FAR = np.float32(1e9)
 _IRISES = (topology.RIGHT_IRIS, topology.LEFT_IRIS)
-
-
-@dataclass(frozen=True)
-class Runtime:
-    """Where and how exactly networks run.
-
-    Attributes:
-        device: "cpu" or a CUDA device.
-        dtype: half precision to compute in, on a GPU; what does not come out finite is computed again in full.
-        memory: bytes that a batch may take.
-    """
-
-    device: str = "cpu"
-    dtype: torch.dtype = torch.float32
-    memory: int = 1 << 30
-
-    @staticmethod
-    def best() -> Runtime:
-        """A GPU in bfloat16 (half precision where it has none) if there is one, else the CPU in full precision."""
-        if not torch.cuda.is_available():
-            return Runtime()
-        dtype = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-        return Runtime("cuda", dtype, torch.cuda.mem_get_info()[0] // 2)
-
-    def batch(self, bytes_each: int) -> int:
-        """How many frames of `bytes_each` go at once: 1 to 32."""
-        return int(np.clip(self.memory // max(bytes_each, 1), 1, 32))
-
-    def run(self, network: Callable[[], Tensor]) -> Tensor:
-        """What `network` returns, finite, float32 and on the CPU.
-
-        Half precision overflows on some pictures, which then come out black; those are computed again in full.
-        """
-        kind = torch.device(self.device).type
-        with torch.inference_mode():
-            with torch.autocast(kind, self.dtype, enabled=self.dtype != torch.float32):
-                result = network()
-            if not torch.isfinite(result).all():
-                with torch.autocast(kind, enabled=False):
-                    result = network()
-        return torch.nan_to_num(result.float()).cpu()
 
 
 @dataclass(frozen=True)
@@ -214,9 +172,3 @@ def to_pictures(tensor: Tensor) -> np.ndarray:
     """(..., 3, h, w) in -1..1 as pictures (..., h, w, 3) uint8."""
     pixels = (tensor.clamp(-1, 1) * 127.5 + 127.5).round().to(torch.uint8).cpu().numpy()
     return np.ascontiguousarray(np.moveaxis(pixels, -3, -1))
-
-
-def batches(count: int, size: int) -> Iterator[slice]:
-    """Slices of at most `size` that cover `count`."""
-    for first in range(0, count, size):
-        yield slice(first, min(first + size, count))

@@ -15,13 +15,14 @@ import numpy as np
 import torch
 
 from pipeline.coefficients import Coefficients
+from pipeline.devices import Runtime
 from pipeline.errors import WeightsError
 from pipeline.face.portrait import Portrait
 from pipeline.hub import Weights
 from pipeline.hub_share import HubComponent
 from pipeline.network_files import load_network, save_network
 from pipeline.renderers.basel import BaselBridge
-from pipeline.renderers.neural import HeadWindow, Runtime, batches, to_pictures, to_tensor
+from pipeline.renderers.neural import HeadWindow, to_pictures, to_tensor
 from pipeline.renderers.pirenderer_networks import FRAMES, RADIUS, PIRendererConfig, PIRendererNetworks
 
 BRIDGE = "basel.safetensors"
@@ -83,7 +84,7 @@ class PIRenderer:
         self._network = network.to(self.runtime.device)
         self._portrait = to_tensor(self.window.cut(portrait.image))[None].to(self.runtime.device)
         pixels = network.config.size**2
-        self._batch = self.runtime.batch(40 * network.config.editing_width * pixels)  # measured: 150 MB a frame of 256
+        self._bytes = 40 * network.config.editing_width * pixels  # measured: 150 MB a frame of 256
 
     @staticmethod
     def load(weights: Weights, portrait: Portrait) -> PIRenderer:
@@ -112,11 +113,13 @@ class PIRenderer:
         rows = self.rows(coefficients)
         line = np.stack([*(memory or [rows[0]] * RADIUS), *rows, *[rows[-1]] * RADIUS])
         memory[:] = line[len(rows) : len(rows) + RADIUS]
-        windows = np.stack([line[i : i + FRAMES].T for i in range(len(rows))])
-        for part in batches(len(rows), self._batch):
-            chosen = torch.from_numpy(windows[part]).to(self.runtime.device)
-            portrait = self._portrait.expand(len(chosen), -1, -1, -1)
-            made = self.runtime.run(lambda portrait=portrait, chosen=chosen: self._network(portrait, chosen).image)
+        windows = torch.from_numpy(np.stack([line[i : i + FRAMES].T for i in range(len(rows))]))
+
+        def paint(part: slice) -> torch.Tensor:
+            chosen = windows[part].to(self.runtime.device)
+            return self._network(self._portrait.expand(len(chosen), -1, -1, -1), chosen).image
+
+        for made in self.runtime.run(len(rows), self._bytes, paint):
             for patch in to_pictures(made):
                 frame = self.portrait.image.copy()
                 self.window.paste(patch, frame)

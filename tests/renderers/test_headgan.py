@@ -10,11 +10,12 @@ import torch
 from heads import one_sentence
 
 from pipeline.coefficients import Coefficients
+from pipeline.devices import Runtime
 from pipeline.errors import InputError, WeightsError
 from pipeline.face import topology
 from pipeline.renderers.headgan import HeadGAN, HeadGANRenderer
 from pipeline.renderers.headgan_networks import Block, Encoder, HeadGANConfig, HeadGANNetwork, warp
-from pipeline.renderers.neural import FaceImages, HeadWindow, Runtime, to_pictures, to_tensor
+from pipeline.renderers.neural import FaceImages, HeadWindow, to_pictures, to_tensor
 from pipeline.training import discriminators
 from pipeline.training.headgan import Settings, Trainer, draw_batch, mouth_crop, sheet, train
 from pipeline.training.perceptual import VGG19, Perceptual
@@ -200,21 +201,6 @@ def test_weights_come_back_and_damage_is_one_sentence(network, tmp_path):
     with pytest.raises(WeightsError, match="HeadGAN's weights") as error:
         HeadGAN.load(tmp_path)
     assert one_sentence(error.value)
-
-
-def test_what_overflows_in_half_precision_is_computed_again():
-    calls = []
-
-    def network() -> torch.Tensor:
-        half = torch.is_autocast_enabled("cpu")
-        calls.append(half)
-        return torch.tensor([float("inf") if half else 1.0])
-
-    half = replace(CPU, dtype=torch.bfloat16)
-    assert half.run(network).item() == 1 and calls == [True, False]
-    assert half.run(lambda: torch.tensor([float("nan")])).item() == 0, "never a frame that is not a number"
-    assert CPU.run(network).item() == 1 and calls[2:] == [False]
-    assert [Runtime(memory=m).batch(10) for m in (1, 55, 10**9)] == [1, 5, 32]
 
 
 # --- losses and training --------------------------------------------------------------------------------------------

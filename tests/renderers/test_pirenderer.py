@@ -14,13 +14,14 @@ from scipy.io import savemat
 
 from pipeline.coefficients import Coefficients
 from pipeline.converters.pirenderer import PUBLISHED, convert
+from pipeline.devices import Runtime
 from pipeline.errors import InputError, WeightsError
 from pipeline.face import topology
 from pipeline.face.geometry import rotation_matrices
 from pipeline.face.morphable import MorphableModel
 from pipeline.hub import EMBEDDED, find_weights
 from pipeline.renderers.basel import PAIRS, BaselBridge, BaselModel
-from pipeline.renderers.neural import HeadWindow, Runtime
+from pipeline.renderers.neural import HeadWindow
 from pipeline.renderers.pirenderer import BRIDGE, PIRenderer, PIRendererNetwork, own_rows
 from pipeline.renderers.pirenderer_networks import PIRendererConfig, PIRendererNetworks, moved
 from pipeline.training.perceptual import Perceptual

@@ -1,0 +1,130 @@
+"""Where networks run and how exactly: the one place that knows of GPUs, half precision and memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.errors import InputError, WeightsError
+
+MOST_FRAMES = 32
+_MOST_ON_PROCESSOR = 1 << 30  # larger batches are no faster there
+_SHARE = 0.5  # of the memory that is free: the rest is for what runs beside
+
+
+@dataclass
+class Runtime:
+    """Where networks run, and in what batches.
+
+    Attributes:
+        device: "cpu" or a CUDA device.
+        dtype: half precision to compute in, on a GPU; what does not come out finite is computed again in full.
+        memory: bytes that a batch may take; it is less once they turned out not to be there.
+    """
+
+    device: str = "cpu"
+    dtype: torch.dtype = torch.float32
+    memory: int = _MOST_ON_PROCESSOR
+
+    @staticmethod
+    def best() -> Runtime:
+        """A GPU in bfloat16 (half precision where it has none) if there is one, else the CPU in full precision."""
+        if not torch.cuda.is_available():
+            return Runtime(memory=min(_MOST_ON_PROCESSOR, int(_SHARE * free_memory("cpu"))))
+        dtype = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        return Runtime("cuda", dtype, int(_SHARE * free_memory("cuda")))
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether networks run on a GPU."""
+        return torch.device(self.device).type == "cuda"
+
+    def batch(self, bytes_each: int) -> int:
+        """How many frames of `bytes_each` go at once: 1 to 32."""
+        return int(np.clip(self.memory // max(bytes_each, 1), 1, MOST_FRAMES))
+
+    def run(self, count: int, bytes_each: int, network: Callable[[slice], Tensor]) -> Iterator[Tensor]:
+        """What `network` makes of `count` frames, in batches that the memory holds.
+
+        Half precision overflows on some pictures, which then come out black; those frames are computed again in full.
+        A batch for which memory runs out is halved, and so are all that follow.
+
+        Args:
+            count: frames.
+            bytes_each: of memory that one takes.
+            network: makes (n, ...) of the n frames in a slice; what it needs beside lies on `device`.
+
+        Yields:
+            (n, ...) finite, float32 and on the CPU, in order, `count` in all.
+
+        Raises:
+            InputError: if there is no memory for a single frame.
+            WeightsError: if values that are no numbers come out in full precision too.
+        """
+        first = 0
+        while first < count:
+            part = slice(first, min(first + self.batch(bytes_each), count))
+            try:
+                made = self._finite(part, network)
+            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+                if not _memory_ran_out(error):
+                    raise
+                if part.stop - part.start == 1:
+                    raise InputError(
+                        "There is not enough memory for one frame; close other programs, choose a smaller network, or "
+                        "the renderer 'mesh' without a restoration."
+                    ) from error
+                self.memory = bytes_each * ((part.stop - part.start) // 2)
+            else:
+                yield made
+                first = part.stop
+                continue
+            if self.on_gpu:  # out of the handler, which holds on to the tensors of the batch that failed
+                torch.cuda.empty_cache()
+
+    def _finite(self, part: slice, network: Callable[[slice], Tensor]) -> Tensor:
+        half = self.dtype != torch.float32
+        kind = torch.device(self.device).type
+        with torch.inference_mode():
+            with torch.autocast(kind, self.dtype if half else None, enabled=half):
+                made = network(part).float()
+            bad = _not_finite(made)
+            for index in bad if half else ():
+                with torch.autocast(kind, enabled=False):
+                    made[index] = network(slice(part.start + index, part.start + index + 1)).float()[0]
+            if bad and _not_finite(made):
+                raise WeightsError("The network answers with values that are no numbers; install its weights again.")
+            return made.cpu()
+
+
+def free_memory(device: str) -> int:
+    """Bytes of memory that is free: the GPU's own, or the machine's and what this container may have of it."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    free = []
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        free += [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
+        group = Path("/sys/fs/cgroup")
+        most = (group / "memory.max").read_text(encoding="ascii").strip()
+        if most != "max":
+            free.append(int(most) - int((group / "memory.current").read_text(encoding="ascii")))
+    except (OSError, ValueError, IndexError):
+        pass  # no Linux, or no limit: what was found before counts
+    return max(min(free, default=2 * _MOST_ON_PROCESSOR), 0)
+
+
+def _not_finite(made: Tensor) -> list[int]:
+    """Which frames of (n, ...) hold a value that is no number."""
+    return (~torch.isfinite(made.flatten(1)).all(1)).nonzero()[:, 0].tolist()
+
+
+def _memory_ran_out(error: Exception) -> bool:
+    """PyTorch has a class of its own for a GPU's memory, and a text for the processor's."""
+    known = isinstance(error, (torch.OutOfMemoryError, MemoryError))
+    return known or "allocate memory" in str(error) or "out of memory" in str(error)
