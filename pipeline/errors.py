@@ -29,5 +29,9 @@ class WeightsError(InputError):
     """Weights are missing, damaged or made for another component."""
 
 
+class ShareError(InputError):
+    """A clip cannot be shared, or a link cannot be found or deleted."""
+
+
 class Cancelled(Exception):
     """The caller's progress callback asked to stop; no output is left behind."""
