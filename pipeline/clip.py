@@ -94,8 +94,13 @@ class HeadClip:
         if self._made is None:
             self._made = Coefficients.concatenate(parts)
 
-    def save(self, path: str | os.PathLike[str], progress: Progress | None = None) -> Path:
+    def save(self, path: str | os.PathLike[str], progress: Progress | None = None, live: Path | None = None) -> Path:
         """Write an MP4 (H.264 and AAC), frame by frame as they are made; the file appears when it is whole.
+
+        Args:
+            path: where to.
+            progress: in place of the clip's own.
+            live: an existing folder for pieces that can be played meanwhile, see `pipeline.video.live`.
 
         Raises:
             OutputError: if it cannot be written.
@@ -105,7 +110,7 @@ class HeadClip:
         from pipeline.video import VideoWriter
 
         progress = progress or self._progress
-        with VideoWriter(path, self.size, self.audio, settings=self.settings) as writer:
+        with VideoWriter(path, self.size, self.audio, settings=self.settings, live=live) as writer:
             for frame in self._frames(progress):
                 writer.write(frame)
             if progress is not None:

@@ -16,7 +16,7 @@ import os
 import queue
 import threading
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,10 +27,12 @@ import numpy as np
 from pipeline.audio.reading import decode_audio
 from pipeline.clock import FPS
 from pipeline.errors import OutputError
-from pipeline.provenance import mark_metadata
+from pipeline.provenance import mark_metadata, seal
+from pipeline.video.live import FIRST_FRAMES, PIECE_SECONDS, LiveCopy
 
 if TYPE_CHECKING:
     from av.container import OutputContainer
+    from av.packet import Packet
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
@@ -63,7 +65,7 @@ class VideoWriter:
 
     The sound keeps its own rate (48 kHz where AAC has none such) and timing, as mono or stereo, and ends with
     the pictures. Frames of odd size gain a row or column, since yuv420p needs even ones. The file carries the
-    mark of `pipeline.provenance`.
+    marks of `pipeline.provenance`, and is signed once it is whole.
 
     Args:
         path: where the file shall be; its name ends in .mp4.
@@ -71,6 +73,9 @@ class VideoWriter:
         audio: sound or video file whose sound to put in; None for a silent film.
         crf: H.264 quality, 0 (lossless) to 51.
         settings: what the mark shall tell of the making.
+        live: a folder for pieces of the clip that can be played while it grows, see `pipeline.video.live`; they are
+            unmarked, and the caller removes them.
+        marked: False only for real footage that is cut or encoded anew, which must not be called made.
 
     Raises:
         OutputError: if the folder does not exist or cannot be written, the disk is full, or no frame was given.
@@ -85,6 +90,8 @@ class VideoWriter:
         audio: str | os.PathLike[str] | None = None,
         crf: float = _CRF,
         settings: Mapping[str, Any] | None = None,
+        live: Path | None = None,
+        marked: bool = True,
     ) -> None:
         self.path = Path(path)
         self.size = (int(size[0]), int(size[1]))
@@ -98,8 +105,10 @@ class VideoWriter:
         self._stop = threading.Event()
         self._failure: BaseException | None = None
         self._open = True
+        self._marked = marked
+        metadata = mark_metadata(settings) if marked else {}
         try:
-            self._encoder = _Encoder(self._part, self.size, sound, crf, mark_metadata(settings))
+            self._encoder = _Encoder(self._part, self.size, sound, crf, metadata, live)
         except BaseException as error:
             self._discard()
             raise _as_output_error(error, self.path) from error
@@ -165,6 +174,8 @@ class VideoWriter:
             self._failure = error
         try:
             self._encoder.close()
+            if self._marked and self._failure is None and not self._stop.is_set():
+                seal(self._part)  # here, where Ctrl-C cannot strike within the native library
         except BaseException as error:
             self._failure = self._failure or error
 
@@ -218,7 +229,13 @@ class _Encoder:
     """The file itself; all but its making happens on the writer's thread."""
 
     def __init__(
-        self, path: Path, size: tuple[int, int], sound: _Sound | None, crf: float, metadata: dict[str, str]
+        self,
+        path: Path,
+        size: tuple[int, int],
+        sound: _Sound | None,
+        crf: float,
+        metadata: dict[str, str],
+        live: Path | None,
     ) -> None:
         import av
 
@@ -232,14 +249,22 @@ class _Encoder:
         self._frames = 0
         self._sound = sound
         if sound is not None:
-            sound.attach(self._container)
+            sound.attach(self._container, self._mux)
+        self._live: LiveCopy | None = None
+        if live is not None:
+            self._video.codec_context.gop_size = FPS * PIECE_SECONDS
+            for stream in self._container.streams:
+                stream.codec_context.open()  # so that they have told their headers
+            self._live = LiveCopy(live, self._video, sound.stream if sound is not None else None)
 
     def encode(self, frame: np.ndarray) -> None:
         """Append (H, W, 3) uint8 RGB, and the sound up to its end."""
         picture = _yuv_frame(frame, self._video.width, self._video.height)
         picture.pts = self._frames
         picture.time_base = Fraction(1, FPS)
-        self._container.mux(self._video.encode(picture))
+        if self._live is not None and self._frames == FIRST_FRAMES:
+            picture.pict_type = 1  # AV_PICTURE_TYPE_I
+        self._mux(self._video.encode(picture))
         self._frames += 1
         if self._sound is not None:
             self._sound.write(Fraction(self._frames, FPS))
@@ -248,12 +273,19 @@ class _Encoder:
         """What the codecs still hold."""
         if not self._frames:
             raise OutputError("There is no frame to write; give sound or video that lasts longer.")
-        self._container.mux(self._video.encode(None))
+        self._mux(self._video.encode(None))
         if self._sound is not None:
             self._sound.finish()
 
+    def _mux(self, packets: list[Packet]) -> None:
+        if self._live is not None:  # first: the file's own muxer takes the packets' data with it
+            self._live.mux(packets)
+        self._container.mux(packets)
+
     def close(self) -> None:
         """Write the index and close the file."""
+        if self._live is not None:
+            self._live.close()
         self._container.close()
         if self._sound is not None:
             self._sound.close()
@@ -303,12 +335,12 @@ class _Sound:
         self._written = 0
         self._ended = False
 
-    def attach(self, container: OutputContainer) -> None:
-        self._container = container
+    def attach(self, container: OutputContainer, mux: Callable[[list[Packet]], None]) -> None:
+        self._mux = mux
         layout = "mono" if self._channels == 1 else "stereo"
-        self._stream = container.add_stream("aac", rate=self.rate, layout=layout)
+        self.stream = container.add_stream("aac", rate=self.rate, layout=layout)
         bits = min(_AAC_MOST_BITS, int(_BITS_PER_SAMPLE * self.rate))
-        self._stream.codec_context.bit_rate = bits * self._channels
+        self.stream.codec_context.bit_rate = bits * self._channels
 
     def write(self, until: Fraction) -> None:
         """Encode whole AAC frames up to `until` seconds; the rest stays for later."""
@@ -322,7 +354,7 @@ class _Sound:
         left = round(self._until * self.rate) - self._written
         if min(left, len(self._held)) > 0:
             self._encode(min(left, len(self._held)))
-        self._container.mux(self._stream.encode(None))
+        self._mux(self.stream.encode(None))
 
     def close(self) -> None:
         """Close the file that the sound comes from."""
@@ -358,4 +390,4 @@ class _Sound:
         frame.pts = self._written
         frame.time_base = Fraction(1, self.rate)
         self._written += length
-        self._container.mux(self._stream.encode(frame))
+        self._mux(self.stream.encode(frame))
