@@ -27,7 +27,7 @@ def git_id(data: bytes) -> str:
 
 def is_large(name: str) -> bool:
     """Whether the Hub keeps a file in large file storage (by its default .gitattributes)."""
-    return name.endswith(".safetensors")
+    return name.endswith((".safetensors", ".mp4", ".jpg", ".png", ".flac"))
 
 
 @dataclass

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import random
 import re
 import shutil
 import tempfile
@@ -29,7 +30,7 @@ from pipeline.sharing.records import Share
 log = logging.getLogger("tete-a-tete")
 
 _FRESH = 30.0  # seconds for which a listing is believed: how long a link made on another machine may be unknown here
-_ATTEMPTS = 6
+_ATTEMPTS = 10
 _ABANDONED = timedelta(hours=1)  # an upload that no commit took up by then comes from a process that ended
 _RECORD = re.compile(r"clips/([a-z2-7]{26})/until-(\d{1,12})\.json")
 _MOVED_ON = (409, 412)  # statuses: someone else committed in between
@@ -79,7 +80,8 @@ class DatasetStore:
         record = f"until-{share.expires}.json"
         (folder / record).write_text(share.to_json(), encoding="utf-8")
         with self._writing:
-            for _ in range(_ATTEMPTS):
+            for attempt in range(_ATTEMPTS):
+                _stand_back(attempt)
                 self._list()
                 if len(self._listing) >= most:
                     raise ShareError("As many clips are shared as there is room for; try again tomorrow.")
@@ -110,7 +112,8 @@ class DatasetStore:
         from huggingface_hub import CommitOperationDelete
 
         with self._writing:
-            for _ in range(_ATTEMPTS):
+            for attempt in range(_ATTEMPTS):
+                _stand_back(attempt)
                 self._list()
                 there = self._listing.keys() & set(share_ids)
                 doomed = [CommitOperationDelete(f"clips/{share_id}/", is_folder=True) for share_id in sorted(there)]
@@ -226,6 +229,12 @@ class DatasetStore:
             f"The Hub repository for shared clips, {self._where['repo_id']!r}, {what}; try again in a minute, or ask "
             "who runs this page to check its name and token."
         )
+
+
+def _stand_back(attempt: int) -> None:
+    """Wait for a random while, longer after each attempt, so that two who collide do not do so again."""
+    if attempt:
+        time.sleep(random.uniform(0, min(2.0, 0.1 * 2**attempt)))
 
 
 def _hub_errors() -> tuple[type[Exception], ...]:
