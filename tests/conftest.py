@@ -6,14 +6,20 @@ for the `corpus` fixture are skipped, with the reason, on machines without it; a
 
 from __future__ import annotations
 
+import atexit
 import csv
 import os
+import shutil
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 # Before numpy and torch are first imported: they read these once.
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
+# What an installation keeps of its own, such as the certificate that it makes for itself, is not the developer's here.
+os.environ["TETE_DATA"] = tempfile.mkdtemp(prefix="tete-tests-")
+atexit.register(shutil.rmtree, os.environ["TETE_DATA"], ignore_errors=True)
 
 import pytest  # noqa: E402
 

@@ -192,7 +192,7 @@ def as_corpus(folder: str | Path, output: str | Path, log: Callable[[str], None]
             (output / kind).mkdir(parents=True, exist_ok=True)
             reader = VideoReader(video)
             log(f"writing {path}")
-            with VideoWriter(output / path, reader.size, audio=clip.audio) as writer:
+            with VideoWriter(output / path, reader.size, audio=clip.audio, marked=False) as writer:
                 for frames, frame in enumerate(reader, 1):
                     writer.write(frame)
                     if kind == "listen" and frames == 1:

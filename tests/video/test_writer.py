@@ -15,6 +15,7 @@ from videos import grey, levels, solid, write_source
 from pipeline.audio.reading import probe_audio, read_audio
 from pipeline.clock import FPS, SAMPLE_RATE
 from pipeline.errors import VideoError
+from pipeline.evaluation.tampering import without_manifest
 from pipeline.provenance import DIGITAL_SOURCE_TYPE, read_mark
 from pipeline.video import VideoReader, VideoWriter
 
@@ -161,4 +162,6 @@ def test_same_frames_same_bytes(tmp_path: Path) -> None:
         with VideoWriter(tmp_path / name, (64, 48)) as video:
             for frame in frames:
                 video.write(frame)
-    assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
+    first, second = ((tmp_path / name).read_bytes() for name in ("a.mp4", "b.mp4"))
+    assert first != second  # each manifest has a number and a signature of its own; all else is the same, in its place
+    assert without_manifest(first) == without_manifest(second)
