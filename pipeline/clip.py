@@ -23,6 +23,7 @@ class HeadClip:
         coefficients: makes the head's coefficients, in chunks.
         draw: makes what draws each chunk's frames in order, anew for each run through the clip.
         compose: puts the head's frames into larger pictures of `size`; None leaves them as they are.
+        visible_tag: whether every frame says that it is made.
         progress: called while frames are made.
 
     Attributes:
@@ -47,12 +48,14 @@ class HeadClip:
         warnings: list[str],
         progress: Progress | None = None,
         compose: Callable[[Iterator[np.ndarray]], Iterator[np.ndarray]] | None = None,
+        visible_tag: bool = False,
     ) -> None:
         self._source = coefficients
         self._draw = draw
         self._made: Coefficients | None = None
         self._progress = progress
         self._compose = compose
+        self._visible_tag = visible_tag
         self.size = size
         self.audio = None if audio is None else Path(audio)
         self.frame_count = frame_count
@@ -77,8 +80,14 @@ class HeadClip:
         return self._frames(self._progress)
 
     def _frames(self, progress: Progress | None) -> Iterator[np.ndarray]:
-        heads = self._heads(progress)
-        return heads if self._compose is None else self._compose(heads)
+        frames = self._heads(progress)
+        if self._compose is not None:
+            frames = self._compose(frames)
+        if self._visible_tag:
+            from pipeline.postprocess.visible_tag import VisibleTag
+
+            frames = VisibleTag(self.size)(frames)
+        return frames
 
     def _heads(self, progress: Progress | None) -> Iterator[np.ndarray]:
         parts: list[Coefficients] = []

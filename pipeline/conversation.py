@@ -6,10 +6,12 @@ import os
 import threading
 from collections.abc import Iterator
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipeline.arguments import check_choice, check_range
 from pipeline.attitudes import ATTITUDES
 from pipeline.clip import HeadClip, Progress
 from pipeline.clock import SAMPLE_RATE, frame_count
@@ -114,7 +116,7 @@ class ConversationalHeadPipeline(SharedWeights):
             PortraitError: if the picture cannot be read or holds no usable face.
             InputError: if `size` is out of range.
         """
-        _check_range("size", size, _LEAST_SIDE, _MOST_SIDE)
+        check_range("size", size, _LEAST_SIDE, _MOST_SIDE)
         return Portrait.read(image, self._tracker(), self.model, size)
 
     def talk(
@@ -127,6 +129,7 @@ class ConversationalHeadPipeline(SharedWeights):
         size: int | None = None,
         renderer: str = "mesh",
         restore: str = "none",
+        visible_tag: bool = False,
         progress: Progress | None = None,
     ) -> HeadClip:
         """The portrait says what is heard.
@@ -140,6 +143,7 @@ class ConversationalHeadPipeline(SharedWeights):
             size: pixels of the longer side; None keeps the picture's own, up to 1920.
             renderer: "mesh"; "headgan" or "pirenderer" if the weights in use hold them.
             restore: "none", "detail" or "gfpgan", see `pipeline.postprocess.restoration`.
+            visible_tag: draw "AI-generated" into a corner of every frame.
             progress: called with stage, done and total; raise `Cancelled` in it to stop.
 
         Returns:
@@ -151,9 +155,9 @@ class ConversationalHeadPipeline(SharedWeights):
         from pipeline.audio.notes import noting_silence
         from pipeline.audio.reading import probe_audio, stream_audio
 
-        _check_range("seed", seed, 0, _MOST_SEED)
-        _check_range("expression_scale", expression_scale, 0, 2)
-        _check_range("motion_scale", motion_scale, 0, 2)
+        check_range("seed", seed, 0, _MOST_SEED)
+        check_range("expression_scale", expression_scale, 0, 2)
+        check_range("motion_scale", motion_scale, 0, 2)
         info = probe_audio(audio)
         scene, draw = self._prepare(portrait, size, renderer, restore, progress)
         warnings = [*scene.warnings, *draw.warnings]
@@ -176,9 +180,10 @@ class ConversationalHeadPipeline(SharedWeights):
             "size": list(scene.size),
             "renderer": renderer,
             "restore": restore,
+            "visible_tag": visible_tag,
         }
         frames = frame_count(max(1, round(info.seconds * SAMPLE_RATE)))
-        return HeadClip(coefficients, draw.start, scene.size, audio, frames, settings, warnings, progress)
+        return HeadClip(coefficients, draw.start, scene.size, audio, frames, settings, warnings, progress, None, visible_tag)
 
     def listen(
         self,
@@ -196,6 +201,7 @@ class ConversationalHeadPipeline(SharedWeights):
         size: int | None = None,
         renderer: str = "mesh",
         restore: str = "none",
+        visible_tag: bool = False,
         progress: Progress | None = None,
     ) -> HeadClip:
         """The portrait listens to a speaker: nods, smiles or frowns, looks, blinks; its lips stay shut.
@@ -216,6 +222,7 @@ class ConversationalHeadPipeline(SharedWeights):
             size: pixels of the listener's longer side; None keeps the picture's own, up to 1920.
             renderer: "mesh"; "headgan" or "pirenderer" if the weights in use hold them.
             restore: "none", "detail" or "gfpgan", see `pipeline.postprocess.restoration`.
+            visible_tag: draw "AI-generated" into a corner of every frame.
             progress: called with stage, done and total; raise `Cancelled` in it to stop.
 
         Returns:
@@ -231,12 +238,12 @@ class ConversationalHeadPipeline(SharedWeights):
         from pipeline.speaker import sound_of, watch_speaker, words_of
         from pipeline.video import VideoReader
 
-        _check_choice("attitude", attitude, ATTITUDES)
-        _check_choice("layout", layout, LAYOUTS)
-        _check_range("seed", seed, 0, _MOST_SEED)
-        _check_range("attitude_scale", attitude_scale, 0, 2)
-        _check_range("expression_scale", expression_scale, 0, 2)
-        _check_range("motion_scale", motion_scale, 0, 2)
+        check_choice("attitude", attitude, ATTITUDES)
+        check_choice("layout", layout, LAYOUTS)
+        check_range("seed", seed, 0, _MOST_SEED)
+        check_range("attitude_scale", attitude_scale, 0, 2)
+        check_range("expression_scale", expression_scale, 0, 2)
+        check_range("motion_scale", motion_scale, 0, 2)
         video = None if speaker_video is None else VideoReader(speaker_video)
         if audio is None:
             audio = sound_of(video)
@@ -270,14 +277,17 @@ class ConversationalHeadPipeline(SharedWeights):
             "expression_scale": expression_scale,
             "motion_scale": motion_scale,
             "layout": layout,
-            "language_model": language_model,
+            "language_model": language_model and _hub_name(language_model),
             "size": list(scene.size),
             "renderer": renderer,
             "restore": restore,
+            "visible_tag": visible_tag,
         }
         beside = SideBySide(video, speaker.box, scene.size) if layout == "side-by-side" else None
         size_shown = scene.size if beside is None else beside.size
-        return HeadClip(coefficients, draw.start, size_shown, audio, frames, settings, warnings, progress, beside)
+        return HeadClip(
+            coefficients, draw.start, size_shown, audio, frames, settings, warnings, progress, beside, visible_tag
+        )
 
     def reenact(
         self,
@@ -290,6 +300,7 @@ class ConversationalHeadPipeline(SharedWeights):
         size: int | None = None,
         renderer: str = "mesh",
         restore: str = "none",
+        visible_tag: bool = False,
         progress: Progress | None = None,
     ) -> HeadClip:
         """The portrait moves as the face in a video does.
@@ -306,6 +317,7 @@ class ConversationalHeadPipeline(SharedWeights):
             size: pixels of the longer side; None keeps the picture's own, up to 1920.
             renderer: "mesh"; "headgan" or "pirenderer" if the weights in use hold them.
             restore: "none", "detail" or "gfpgan", see `pipeline.postprocess.restoration`.
+            visible_tag: draw "AI-generated" into a corner of every frame.
             progress: called with stage, done and total; raise `Cancelled` in it to stop.
 
         Raises:
@@ -316,9 +328,9 @@ class ConversationalHeadPipeline(SharedWeights):
         from pipeline.postprocess.smoothing import stream_smooth_coefficients
         from pipeline.video import VideoReader
 
-        _check_range("expression_scale", expression_scale, 0, 2)
-        _check_range("motion_scale", motion_scale, 0, 2)
-        _check_range("smoothing", smoothing, 0, 5)
+        check_range("expression_scale", expression_scale, 0, 2)
+        check_range("motion_scale", motion_scale, 0, 2)
+        check_range("smoothing", smoothing, 0, 5)
         reader = VideoReader(video)
         scene, draw = self._prepare(portrait, size, renderer, restore, progress)
         warnings = [*scene.warnings, *draw.warnings]
@@ -337,9 +349,12 @@ class ConversationalHeadPipeline(SharedWeights):
             "size": list(scene.size),
             "renderer": renderer,
             "restore": restore,
+            "visible_tag": visible_tag,
         }
         audio = video if reader.has_sound else None
-        return HeadClip(coefficients, draw.start, scene.size, audio, reader.frames, settings, warnings, progress)
+        return HeadClip(
+            coefficients, draw.start, scene.size, audio, reader.frames, settings, warnings, progress, None, visible_tag
+        )
 
     def stream(
         self, portrait: Picture | Portrait, audio: str | os.PathLike[str], **options: Any
@@ -352,7 +367,7 @@ class ConversationalHeadPipeline(SharedWeights):
     ) -> tuple[Portrait, Drawing]:
         from pipeline.postprocess.restoration import Drawing, check_restoration, load_restoration
 
-        _check_choice("renderer", renderer, tuple(RENDERERS))
+        check_choice("renderer", renderer, tuple(RENDERERS))
         check_restoration(restore, self.weights)
         if progress is not None:
             progress("portrait", 0, 1)
@@ -371,11 +386,6 @@ class ConversationalHeadPipeline(SharedWeights):
         return self._local.tracker
 
 
-def _check_range(name: str, value: float | None, low: float, high: float) -> None:
-    if value is not None and not low <= value <= high:
-        raise InputError(f"{name} must be between {low} and {high}, not {value}.")
-
-
-def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise InputError(f"There is no {name} {value!r}; choose one of: {', '.join(choices)}.")
+def _hub_name(model: str) -> str:
+    """What a clip's mark may tell of a model: of a folder only its own name."""
+    return Path(model).name if Path(model).exists() else model

@@ -20,6 +20,7 @@ TALK = {
     "size": None,
     "renderer": "mesh",
     "restore": "none",
+    "visible_tag": False,
     "progress": None,
 }
 LISTEN = {
@@ -37,6 +38,7 @@ LISTEN = {
     "size": None,
     "renderer": "mesh",
     "restore": "none",
+    "visible_tag": False,
     "progress": None,
 }
 REENACT = {
@@ -49,6 +51,7 @@ REENACT = {
     "size": None,
     "renderer": "mesh",
     "restore": "none",
+    "visible_tag": False,
     "progress": None,
 }
 
