@@ -6,12 +6,11 @@ import os
 import threading
 from collections.abc import Iterator
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.arguments import check_choice, check_range
+from pipeline.arguments import check_choice, check_range, told_name
 from pipeline.attitudes import ATTITUDES
 from pipeline.clip import HeadClip, Progress
 from pipeline.clock import SAMPLE_RATE, frame_count
@@ -183,7 +182,8 @@ class ConversationalHeadPipeline(SharedWeights):
             "visible_tag": visible_tag,
         }
         frames = frame_count(max(1, round(info.seconds * SAMPLE_RATE)))
-        return HeadClip(coefficients, draw.start, scene.size, audio, frames, settings, warnings, progress, None, visible_tag)
+        size = scene.size
+        return HeadClip(coefficients, draw.start, size, audio, frames, settings, warnings, progress, None, visible_tag)
 
     def listen(
         self,
@@ -277,7 +277,7 @@ class ConversationalHeadPipeline(SharedWeights):
             "expression_scale": expression_scale,
             "motion_scale": motion_scale,
             "layout": layout,
-            "language_model": language_model and _hub_name(language_model),
+            "language_model": language_model and told_name(language_model),
             "size": list(scene.size),
             "renderer": renderer,
             "restore": restore,
@@ -352,9 +352,8 @@ class ConversationalHeadPipeline(SharedWeights):
             "visible_tag": visible_tag,
         }
         audio = video if reader.has_sound else None
-        return HeadClip(
-            coefficients, draw.start, scene.size, audio, reader.frames, settings, warnings, progress, None, visible_tag
-        )
+        length, size = reader.frames, scene.size
+        return HeadClip(coefficients, draw.start, size, audio, length, settings, warnings, progress, None, visible_tag)
 
     def stream(
         self, portrait: Picture | Portrait, audio: str | os.PathLike[str], **options: Any
@@ -384,8 +383,3 @@ class ConversationalHeadPipeline(SharedWeights):
         if not hasattr(self._local, "tracker"):
             self._local.tracker = FaceTracker()
         return self._local.tracker
-
-
-def _hub_name(model: str) -> str:
-    """What a clip's mark may tell of a model: of a folder only its own name."""
-    return Path(model).name if Path(model).exists() else model
