@@ -76,9 +76,14 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("real", nargs="?", metavar="REAL", help="the real clip, or a folder with the same names")
     evaluate.add_argument(
         "--suite",
-        choices=("reenact", "talk", "silence", "background", "model", "listen", "restoration"),
+        choices=("reenact", "talk", "silence", "background", "model", "listen", "restoration", "renderers"),
         help="on the corpus",
     )
+    evaluate.add_argument(
+        "--renderer", action="append", metavar="NAME", help="with --suite renderers; may be repeated (default: all)"
+    )
+    evaluate.add_argument("--size", type=int, help="with --suite renderers: pixels of the longer side")
+    evaluate.add_argument("--weights", help="with --suite renderers: folder or Hub repository (default: embedded)")
     evaluate.add_argument("--corpus", default="../shared/corpus", help="folder of the corpus (default %(default)s)")
     evaluate.add_argument("--split", default="val", choices=("val", "train", "all"))
     evaluate.add_argument("--only", default="", metavar="TEXT", help="only clips whose name holds this")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from pipeline.errors import InputError, WeightsError
 MOST_FRAMES = 32
 _MOST_ON_PROCESSOR = 1 << 30  # larger batches are no faster there
 _SHARE = 0.5  # of the memory that is free: the rest is for what runs beside
+_processor_only: ContextVar[bool] = ContextVar("processor_only", default=False)
 
 
 @dataclass
@@ -34,7 +37,7 @@ class Runtime:
     @staticmethod
     def best() -> Runtime:
         """A GPU in bfloat16 (half precision where it has none) if there is one, else the CPU in full precision."""
-        if not torch.cuda.is_available():
+        if _processor_only.get() or not torch.cuda.is_available():
             return Runtime(memory=min(_MOST_ON_PROCESSOR, int(_SHARE * free_memory("cpu"))))
         dtype = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
         return Runtime("cuda", dtype, int(_SHARE * free_memory("cuda")))
@@ -100,6 +103,16 @@ class Runtime:
             if bad and _not_finite(made):
                 raise WeightsError("The network answers with values that are no numbers; install its weights again.")
             return made.cpu()
+
+
+@contextmanager
+def on_processor() -> Iterator[None]:
+    """What is loaded inside runs on the processor, GPU or not: for measuring."""
+    token = _processor_only.set(True)
+    try:
+        yield
+    finally:
+        _processor_only.reset(token)
 
 
 def free_memory(device: str) -> int:

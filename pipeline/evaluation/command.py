@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline.errors import InputError
@@ -25,13 +26,30 @@ def run(options: argparse.Namespace) -> int:
         if options.generated:
             raise InputError("Give either two clips (or folders) or --suite, not both.")
         settings = SuiteOptions(options.split, options.only, options.limit, options.cache)
-        table = run_suite(options.suite, options.corpus, settings, options.jobs, progress=_progress)
+        if options.suite == "renderers":
+            settings = _of_renderers(settings, options)
+        elif options.renderer or options.size or options.weights:
+            raise InputError("--renderer, --size and --weights go with --suite renderers; leave them out here.")
+        table = run_suite(
+            options.suite, options.corpus, settings, options.jobs, weights=options.weights, progress=_progress
+        )
     elif options.generated and options.real:
         table = evaluate_paths(options.generated, options.real, options.lag or 0, options.cache, _progress)
     else:
         raise InputError("Give a generated and a real clip (or two folders), or --suite with its name.")
     print(json.dumps(table.to_dict(), allow_nan=False) if options.json else table.text())
     return 0
+
+
+def _of_renderers(settings: SuiteOptions, options: argparse.Namespace) -> SuiteOptions:
+    """With the renderers to compare, and at which size: known to be there before the first clip is read."""
+    from pipeline.evaluation.renderers import choose
+    from pipeline.hub import find_weights
+
+    if options.size is not None and not 64 <= options.size <= 1024:
+        raise InputError(f"--size must be between 64 and 1024, not {options.size}.")
+    names = choose(find_weights(options.weights), options.renderer or ())
+    return replace(settings, renderers=names, size=options.size)
 
 
 def _sheet(options: argparse.Namespace) -> int:

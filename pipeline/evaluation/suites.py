@@ -34,6 +34,7 @@ SUITES = {
     "model": "pipeline.evaluation.reconstruction",
     "restoration": "pipeline.evaluation.restoration",
     "listen": "pipeline.evaluation.listening",
+    "renderers": "pipeline.evaluation.renderers",
 }
 
 
@@ -49,6 +50,8 @@ class SuiteOptions:
         encode: render to MP4 and measure that, instead of the frames before they are encoded.
         warp: reenact also against a piecewise-affine warp with the true landmarks.
         seed: of the talking driver.
+        renderers: which the suite of that name compares; none for all that have weights.
+        size: pixels of the pictures' longer side, in the suite `renderers`; None keeps each clip's own.
         pipeline: further arguments of `talk` and `reenact`, such as renderer and restore.
     """
 
@@ -59,6 +62,8 @@ class SuiteOptions:
     encode: bool = True
     warp: bool = False
     seed: int = 0
+    renderers: tuple[str, ...] = ()
+    size: int | None = None
     pipeline: dict[str, Any] = field(default_factory=dict)
 
 

@@ -61,6 +61,7 @@ class Table:
         checks: promises with the values reached.
         notes: sentences on how it was measured.
         extra: further figures of the whole set.
+        details: further rows for programs, such as those behind the means of each row; in the JSON alone.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Table:
     checks: list[Check] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     extra: dict[str, Value] = field(default_factory=dict)
+    details: list[Row] = field(default_factory=list)
 
     @property
     def measured(self) -> list[Row]:
@@ -106,9 +108,11 @@ class Table:
         checks = [
             {"name": c.name, "value": _plain(c.value), "demand": c.demand, "passed": c.passed} for c in self.checks
         ]
+        rows, details = ([{k: _plain(v) for k, v in row.items()} for row in part] for part in (self.rows, self.details))
         return {
             "name": self.name,
-            "rows": [{key: _plain(value) for key, value in row.items()} for row in self.rows],
+            "rows": rows,
+            **({"details": details} if details else {}),
             "summary": {key: _plain(value) for key, value in self.summary().items()},
             "checks": checks,
             "passed": self.passed,

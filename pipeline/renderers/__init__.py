@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, WeightsError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,6 +33,18 @@ class Renderer(Protocol):
     def start(self) -> Callable[[Coefficients], Iterator[np.ndarray]]:
         """What draws one run through a clip, called with the coefficients of each part in order."""
         ...
+
+
+def renderers_with_weights(weights: Weights) -> list[str]:
+    """Names of the renderers whose component lies in `weights` or is embedded, in the order of `RENDERERS`."""
+    found = []
+    for name in RENDERERS:
+        try:
+            weights.component(name)
+        except WeightsError:
+            continue
+        found.append(name)
+    return found
 
 
 def load_renderer(name: str, weights: Weights, portrait: Portrait) -> Renderer:
