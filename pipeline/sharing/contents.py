@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import AudioError, InputError, ShareError, VideoError
 from pipeline.media import main_sound, moving_picture, open_media
-from pipeline.provenance import read_mark
+from pipeline.provenance import verify
 from pipeline.sharing.records import CLIP, POSTER
 
 if TYPE_CHECKING:
@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 
 MODES = ("talk", "listen", "reenact")
 ROLES = ("portrait", "audio", "video")
+_NOT_OURS = {
+    "unmarked": "carries no mark of a clip made here",
+    "foreign": "was made with another tool",
+    "tampered": "was changed after it was made",
+}
 _POSTER_SIDE = 1200  # what chats show at most
 _POSTER_MOMENT = 1.0  # seconds: by then a mouth that speaks is open, and the clip has not gone far
 _LOSSLESS_PIXELS = 2_500_000  # larger portraits are kept as JPEG
@@ -41,16 +46,17 @@ class Facts:
     seconds: float
 
 
-def take_clip(source: str | os.PathLike[str], folder: Path, most_bytes: int) -> Facts:
+def take_clip(source: str | os.PathLike[str], folder: Path, most_bytes: int, own_only: bool = False) -> Facts:
     """Copy a clip into `folder` with its poster.
 
     Args:
         source: an MP4 that this software wrote.
         folder: gets `CLIP` and `POSTER`.
         most_bytes: larger ones are refused.
+        own_only: refuse what this installation has not signed; a mark in text alone is easily forged.
 
     Raises:
-        ShareError: if it is too large, no MP4 with H.264, or without our mark.
+        ShareError: if it is too large, no MP4 with H.264, without our mark, or was changed since.
         VideoError: if it cannot be read.
         OSError: if it cannot be written.
     """
@@ -61,9 +67,6 @@ def take_clip(source: str | os.PathLike[str], folder: Path, most_bytes: int) -> 
         pass
     clip = folder / CLIP
     shutil.copyfile(source, clip)  # from here on nobody else can change it
-    mark = read_mark(clip)
-    if mark is None:
-        raise ShareError(f"{source.name} does not carry the mark of a clip made here; only such clips can be shared.")
     with open_media(clip, VideoError, "video") as container:
         picture = moving_picture(container)
         if picture is None or picture.codec_context.name != "h264" or "mp4" not in container.format.name:
@@ -71,8 +74,14 @@ def take_clip(source: str | os.PathLike[str], folder: Path, most_bytes: int) -> 
         size = picture.codec_context.width, picture.codec_context.height
         seconds = (container.duration or 0) / 1_000_000
         _write_poster(container, source.name, folder / POSTER)
-    mode = mark.settings.get("mode")
-    return Facts(mode if mode in MODES else "talk", _plain(mark.settings), size, round(seconds, 2))
+    verdict = verify(clip)
+    why = _NOT_OURS.get(verdict.state)
+    if why is None and own_only and not (verdict.state == "marked" and verdict.proven):
+        why = "was not signed by this installation"
+    if why is not None:
+        raise ShareError(f"{source.name} {why}; share a clip as it was made here.")
+    mode = verdict.settings.get("mode")
+    return Facts(mode if mode in MODES else "talk", _plain(verdict.settings), size, round(seconds, 2))
 
 
 def take_inputs(inputs: Mapping[str, str | os.PathLike[str] | None], folder: Path) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import importlib.util
 import logging
 import os
 import time
@@ -11,7 +12,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from pipeline.errors import ShareError
+from pipeline.certificates import find_credentials
+from pipeline.errors import InputError, ShareError
+from pipeline.folders import data_folder
 from pipeline.sharing.contents import ROLES, take_clip, take_inputs, too_large
 from pipeline.sharing.folder import FolderStore
 from pipeline.sharing.records import Limits, Receipt, Share, hash_of, is_id, new_id, new_secret
@@ -60,11 +63,19 @@ class Shares:
         store: where they are kept; `tidy` is called on it.
         limits: how much may be shared.
         clock: seconds since 1970 (UTC).
+        own_only: take only clips that this installation signed; otherwise any with our mark.
     """
 
-    def __init__(self, store: Store, limits: Limits | None = None, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        store: Store,
+        limits: Limits | None = None,
+        clock: Callable[[], float] = time.time,
+        own_only: bool = False,
+    ) -> None:
         self.store = store
         self.limits = limits or Limits()
+        self.own_only = own_only
         self._clock = clock
 
     def share(
@@ -98,7 +109,7 @@ class Shares:
         secret = new_secret()
         try:
             with self.store.staging() as folder:
-                facts = take_clip(clip, folder, most_bytes)
+                facts = take_clip(clip, folder, most_bytes, self.own_only)
                 names = take_inputs(given, folder)
                 if sum(path.stat().st_size for path in folder.iterdir()) > most_bytes:
                     raise too_large(most_bytes)
@@ -178,7 +189,7 @@ def open_shares(environment: Mapping[str, str] = os.environ) -> Shares | None:
 
     Environment variables:
         TETE_SHARE_REPO: "owner/name" of a dataset on the Hub, made private if it is not there; needs HF_TOKEN.
-        TETE_SHARE_DIR: the folder otherwise; by default one in the user's data. With a repository, its local copies.
+        TETE_SHARE_DIR: the folder otherwise, by default `shares` in the data folder; with a repository, for its copies.
         TETE_SHARE_MAX_MB, TETE_SHARE_MAX_CLIPS (0: off), TETE_SHARE_MAX_DAYS, TETE_SHARE_PER_HOUR: see `Limits`.
 
     On Spaces, whose disk does not last, sharing is off unless one of the first two is set: a link that breaks at the
@@ -198,8 +209,16 @@ def open_shares(environment: Mapping[str, str] = os.environ) -> Shares | None:
 
         store = DatasetStore(repository, folder or None)
     else:
-        data = environment.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-        store = FolderStore(folder or Path(data) / "tete-a-tete" / "shares")
-    shares = Shares(store, limits)
+        store = FolderStore(folder or data_folder() / "shares")
+    shares = Shares(store, limits, own_only=_signs())
     shares.tidy()
     return shares
+
+
+def _signs() -> bool:
+    """Whether clips made here are signed, so that others can be told from them."""
+    try:
+        find_credentials()
+    except (InputError, OSError, ImportError):
+        return False
+    return importlib.util.find_spec("c2pa") is not None
