@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import atexit
 import functools
-import html
 import importlib.util
 import os
 import shutil
@@ -28,35 +27,26 @@ if "GRADIO_TEMP_DIR" not in os.environ:
     atexit.register(shutil.rmtree, os.environ["GRADIO_TEMP_DIR"], ignore_errors=True)
 
 import gradio as gr
+from gradio.context import LocalContext
 
-from app_jobs import Moment, Start, Studio, log
-from app_look import (
-    EMPTY_CARD,
-    HEADER,
-    STOPPED_CARD,
-    footer,
-    portrait_input,
-    progress_card,
-    refusal_card,
-    result_card,
-    stage_title,
-    theme,
-)
+import app_cards as cards
+from app_jobs import Order, Studio, log
+from app_limits import Limits, Visitor
+from app_live import routes
+from app_look import portrait_input, theme
 from app_modes import EXAMPLES, Mode, add_portrait_examples, listen_tab, reenact_tab, talk_tab
+from app_queue import Moment
+from app_texts import LANGUAGES, reworded, say, with_texts, worded
 from pipeline.errors import Cancelled, InputError
 from pipeline.threads import settle_process
 
 ROOT = Path(__file__).resolve().parent
-WORKERS = int(os.environ.get("TETE_WORKERS", "1"))
-QUEUE = int(os.environ.get("TETE_QUEUE", "20"))
-MAX_UPLOAD = os.environ.get("TETE_MAX_UPLOAD", "200mb")
-KEEP_SECONDS = int(os.environ.get("TETE_KEEP_SECONDS", "1800"))
-"""How long an upload or a clip stays on the server, so that it can be played and downloaded."""
-
 NO_PROMISE = "Something went wrong on our side; please try once more, or with another file."
+QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+"""For what the page does by itself."""
 
 
-# The two ways to run them.
+# The two ways to run a mode.
 
 
 def sentence_of(error: Exception) -> str:
@@ -69,16 +59,24 @@ def sentence_of(error: Exception) -> str:
     return NO_PROMISE
 
 
-def for_clients(studio: Studio, request: Callable[..., Start]) -> Callable[..., AsyncIterator[str | None]]:
+def visitor() -> Visitor:
+    """Who makes the request that is being answered: by address, as proxies tell it, and by tab."""
+    request = LocalContext.request.get(None)
+    if request is None or request.client is None:
+        return Visitor()
+    return Visitor(request.client.host or "", getattr(request, "session_hash", None) or "")
+
+
+def for_clients(studio: Studio, request: Callable[..., Order]) -> Callable[..., AsyncIterator[str | None]]:
     """`request` as an HTTP endpoint: the clip's path last, None while it is being made (so it can be stopped)."""
 
     @functools.wraps(request)
     async def endpoint(*values: Any, **named: Any) -> AsyncIterator[str | None]:
         report = gr.Progress()
         try:
-            async for moment in studio.render(request(*values, **named), file_name(request)):
+            async for moment in studio.render(request(*values, **named), file_name(request), visitor()):
                 if isinstance(moment, Moment):
-                    report((moment.done, moment.total or None), desc=stage_title(moment.stage), unit="frames")
+                    report((moment.done, moment.total or None), desc=cards.stage_title(moment.stage), unit="frames")
                     yield None
                 else:
                     yield str(moment.path)
@@ -88,33 +86,41 @@ def for_clients(studio: Studio, request: Callable[..., Start]) -> Callable[..., 
     return endpoint
 
 
-def for_page(studio: Studio, request: Callable[..., Start], others: int) -> Callable[..., AsyncIterator[tuple]]:
-    """`request` for the page: values for its card, clip and download, and for the buttons (see `running`)."""
+def for_page(studio: Studio, request: Callable[..., Order], others: int) -> Callable[..., AsyncIterator[tuple]]:
+    """`request` for the page: values for what `Stage.outputs` lists, and for the buttons (see `running`).
 
-    @functools.wraps(request)
-    async def listener(*values: Any, **named: Any) -> AsyncIterator[tuple]:
+    The first value that it is given is the language.
+    """
+
+    async def listener(language: str, *values: Any) -> AsyncIterator[tuple]:
+        watched = False
         try:
-            async for moment in studio.render(request(*values, **named), file_name(request)):
+            async for moment in studio.render(request(*values), file_name(request), visitor()):
                 if isinstance(moment, Moment):
-                    yield progress_card(moment), gr.skip(), gr.skip(), *running(True, others)
+                    live = gr.skip()
+                    if moment.live and not watched:
+                        watched, live = True, cards.live_player(moment.live, language)
+                    card = cards.progress_card(moment, language)
+                    yield card, live, gr.skip(), gr.skip(), gr.skip(), *running(True, others)
                 else:
-                    video = gr.Video(str(moment.path), visible=True)
-                    download = gr.DownloadButton(value=str(moment.path), visible=True)
-                    yield result_card(moment), video, download, *running(False, others)
+                    path = str(moment.path)
+                    yield (
+                        cards.result_card(moment, language),
+                        gr.skip(),
+                        gr.Video(path, visible=True),
+                        gr.DownloadButton(value=path, visible=True),
+                        cards.movement_card(moment, language),
+                        *running(False, others),
+                    )
         except Exception as error:
-            sentence = html.escape(sentence_of(error), quote=False)
-            yield refusal_card(sentence), gr.skip(), gr.skip(), *running(False, others)
-            raise gr.Error(sentence, title="This did not work", print_exception=False) from error
+            sentence = sentence_of(error)
+            yield cards.refusal_card(sentence, language), "", gr.skip(), gr.skip(), "", *running(False, others)
+            raise gr.Error(sentence, title=say("refused", language), print_exception=False) from error
 
     return listener
 
 
-def no_clip() -> tuple:
-    """Neither video nor download."""
-    return gr.Video(None, visible=False), gr.DownloadButton(visible=False)
-
-
-def file_name(request: Callable[..., Start]) -> str:
+def file_name(request: Callable[..., Order]) -> str:
     return f"tete-a-tete-{request.__name__}"
 
 
@@ -127,41 +133,61 @@ def running(busy: bool, others: int = 0) -> tuple:
 
 
 class Stage:
-    """Where every mode's clip appears: its progress, the video and its download."""
+    """Where every mode's clip appears: while it is made, whole, and what is told of it."""
 
     def __init__(self) -> None:
-        self.video = gr.Video(visible=False, autoplay=True, buttons=[], show_label=False, elem_id="clip", height="auto")
-        self.card = gr.HTML(EMPTY_CARD, elem_id="stage")
-        self.download = gr.DownloadButton("Download the clip", visible=False, elem_id="download")
+        with gr.Column(elem_id="theatre"):
+            self.live = gr.HTML("", elem_id="live")
+            self.video = gr.Video(
+                visible=False, autoplay=True, buttons=[], show_label=False, elem_id="clip", height="auto"
+            )
+        self.card = gr.HTML("", elem_id="stage")
+        worded(gr.HTML(elem_id="empty"), value=cards.empty_stage)
+        self.download = worded(gr.DownloadButton(visible=False, elem_id="download"), label="download")
+        self.movement = gr.HTML("", elem_id="movement")
+
+    @property
+    def outputs(self) -> list[Any]:
+        return [self.card, self.live, self.video, self.download, self.movement]
+
+    @staticmethod
+    def cleared(card: str) -> tuple:
+        """Values for `outputs`: that card and nothing else."""
+        return card, "", gr.Video(None, visible=False), gr.DownloadButton(visible=False), ""
 
 
-def connect(studio: Studio, stage: Stage, mode: Mode, modes: list[Mode]) -> None:
+def connect(studio: Studio, stage: Stage, mode: Mode, modes: list[Mode], language: gr.Radio) -> None:
     """Make the mode's buttons work, and give its request to gradio_client and MCP under its own name."""
     name = mode.request.__name__
     others = [other.make for other in modes if other is not mode]
     buttons = [mode.make, mode.stop, *others]
-    outputs = [stage.card, stage.video, stage.download, *buttons]
-    quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+    outputs = [*stage.outputs, *buttons]
     # The studio keeps the queue, because it can tell each visitor of their place; Gradio's would hold them silently.
     shared: dict[str, Any] = {"concurrency_id": "clips", "concurrency_limit": None}
 
-    def begin() -> tuple:
-        return progress_card(Moment()), *no_clip(), *running(True, len(others))
+    def begin(language: str) -> tuple:
+        return *stage.cleared(cards.progress_card(Moment(), language)), *running(True, len(others))
 
     def end() -> tuple:
         return running(False, len(others))
 
-    work = mode.make.click(begin, None, outputs, **quiet).then(
+    work = mode.make.click(begin, language, outputs, **QUIET).then(
         for_page(studio, mode.request, len(others)),
-        mode.inputs,
+        [language, *mode.inputs],
         outputs,
         show_progress="hidden",
         api_name=f"page_{name}",
         api_visibility="private",
         **shared,
     )
-    work.failure(end, None, buttons, **quiet)
-    mode.stop.click(lambda: (STOPPED_CARD, *no_clip(), *end()), None, outputs, cancels=[work], **quiet)
+    work.failure(end, None, buttons, **QUIET)
+    mode.stop.click(
+        lambda language: (*stage.cleared(cards.stopped_card(language)), *end()),
+        language,
+        outputs,
+        cancels=[work],
+        **QUIET,
+    )
     gr.Button(visible=False).click(
         for_clients(studio, mode.request),
         mode.inputs,
@@ -171,52 +197,111 @@ def connect(studio: Studio, stage: Stage, mode: Mode, modes: list[Mode]) -> None
     )
 
 
-def build_app(factory: Callable[[], Any], workers: int = WORKERS, places: int = QUEUE) -> tuple[gr.Blocks, Studio]:
+def add_look(studio: Studio, portrait: gr.Image, look: gr.HTML, language: gr.Radio) -> None:
+    """Look at each portrait as soon as it is there: before the long run, its face and what is wrong with it."""
+
+    async def glance(path: str | None, language: str) -> Any:
+        if not path:
+            return ""
+        try:
+            found = await studio.look(path, visitor().session)
+        except InputError as error:
+            return cards.unreadable_card(str(error), language)
+        except Exception:
+            log.exception("a picture could not be looked at")
+            return ""  # the clip will tell
+        return gr.skip() if found is None else cards.look_card(found, language)
+
+    portrait.change(
+        lambda path, language: cards.looking_card(language) if path else "", [portrait, language], look, **QUIET
+    ).then(glance, [portrait, language], look, **QUIET)
+
+
+def add_verify(studio: Studio, language: gr.Radio) -> None:
+    """A box that tells whether a clip was made here and is unchanged."""
+
+    async def judge(path: str | None, language: str) -> str:
+        from pipeline.provenance import verify
+
+        if not path:
+            return ""
+        try:
+            return cards.verdict_card(await studio.glance(lambda: verify(path)), language)
+        except Exception as error:
+            return cards.refusal_card(sentence_of(error), language)
+
+    with worded(gr.Accordion(open=False, elem_id="verify"), label="verify"):
+        file = worded(gr.File(type="filepath", elem_id="verify-file", height=120), label="verify_file")
+        verdict = gr.HTML("", elem_id="verdict")
+    file.change(judge, [file, language], verdict, **QUIET)
+
+
+def language_input() -> gr.Radio:
+    """The switch; the browser's language chooses first, and what was chosen is kept in the browser."""
+    choices = [(name, code) for code, name in LANGUAGES.items()]
+    return worded(gr.Radio(choices, value="en", elem_id="language", container=False), label="language")
+
+
+def build_app(factory: Callable[[], Any], limits: Limits | None = None) -> tuple[gr.Blocks, Studio]:
     """The page around the pipeline that `factory` makes.
 
     Args:
-        factory: returns a `ConversationalHeadPipeline`, or what has its `talk`, `listen` and `reenact`.
-        workers: clips made at once.
-        places: how many more may wait; further ones are refused.
+        factory: returns a `ConversationalHeadPipeline`, or what has its modes, `check` and `model`.
+        limits: what a visitor, a clip and the page may take.
 
     Returns:
-        the page, to launch with `launch_options()`, and its studio, to warm and to close.
+        the page, to launch with `launch_options(studio)`, and its studio, to warm and to close.
     """
-    studio = Studio(factory, workers, places)
+    limits = limits or Limits()
+    studio = Studio(factory, limits)
+    keep = limits.keep_seconds
     with gr.Blocks(
         title="Tête-à-tête",
         analytics_enabled=False,
         fill_width=True,
-        delete_cache=(min(60, KEEP_SECONDS), KEEP_SECONDS),
+        delete_cache=(min(60, keep), keep),
     ) as page:
-        gr.HTML(HEADER)
+        gr.HTML('<div id="announcer" role="status" aria-live="polite"></div>', elem_id="announcements")
+        with gr.Row(elem_id="head"):
+            worded(gr.HTML(), value=cards.header)
+            language = language_input()
         with gr.Row(elem_id="desk", equal_height=False):
             with gr.Column(scale=5, min_width=300, elem_id="inputs"):
-                portrait = portrait_input()
+                with gr.Column(elem_id="sitter"):
+                    portrait = portrait_input()
+                    look = gr.HTML("", elem_id="look")
                 add_portrait_examples(portrait)
                 tabs = gr.Tabs(elem_id="modes")
             with gr.Column(scale=6, min_width=300, elem_id="result"):
                 stage = Stage()
+                add_verify(studio, language)
         with tabs:
             modes = [talk_tab(portrait), listen_tab(portrait), reenact_tab(portrait)]
         for mode in modes:
-            connect(studio, stage, mode, modes)
-        gr.HTML(footer(KEEP_SECONDS))
-    page.queue(max_size=workers + places)
+            connect(studio, stage, mode, modes, language)
+        add_look(studio, portrait, look, language)
+        worded(gr.HTML(), value=functools.partial(cards.footer, keep))
+        texts = with_texts(page.blocks.values())
+        keep_choice = "(language) => { window.tete.keep(language); return language; }"
+        language.change(lambda language: reworded(texts, language), language, texts, js=keep_choice, **QUIET)
+        page.load(None, None, language, js="() => window.tete.language()", **QUIET)
+    page.queue(max_size=limits.workers + limits.queue)
     return page, studio
 
 
-def launch_options() -> dict[str, Any]:
+def launch_options(studio: Studio) -> dict[str, Any]:
     """What `launch` needs for the look, the limits and the privacy that the page promises."""
     return {
         "theme": theme(),
         "css_paths": [ROOT / "app.css"],
+        "head": f"<script>{(ROOT / 'app.js').read_text()}</script>",
         "footer_links": ["api", "settings"],
         "run_history": False,
         "enable_monitoring": False,
         "ssr_mode": False,
-        "max_file_size": MAX_UPLOAD,
+        "max_file_size": studio.limits.max_upload,
         "allowed_paths": [str(EXAMPLES)],
+        "app_kwargs": {"routes": routes(studio)},
         "mcp_server": importlib.util.find_spec("mcp") is not None,
     }
 
@@ -234,10 +319,10 @@ def main() -> None:
     # Stopped as a container is stopped, the page cleans up as after Ctrl-C.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     settle_process()
-    page, studio = build_app(load_pipeline)
+    page, studio = build_app(load_pipeline, Limits.from_environment())
     studio.warm()
     try:
-        page.launch(**launch_options())
+        page.launch(**launch_options(studio))
     finally:
         studio.close()
 

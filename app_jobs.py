@@ -8,22 +8,26 @@ generator; that asks the job to stop, and the pipeline stops at its next progres
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
+import secrets
 import shutil
 import tempfile
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from app_limits import Limits, Rates, Visitor
+from app_queue import Job, Line, Moment
 from pipeline.errors import Cancelled, InputError
+from pipeline.movement import Movement, movement_of
+from pipeline.video.live import pieces
 
 Progress = Callable[[str, int, int], None]
-Start = Callable[[Any, Progress], Any]
-"""Takes the pipeline and a progress callback, and returns the `HeadClip` to save."""
 
 TICK = 0.25
 """Seconds between two looks at a running job: how soon a stop is noticed, and how often the page moves."""
@@ -32,22 +36,22 @@ log = logging.getLogger("tete-a-tete")
 
 
 class BusyError(InputError):
-    """More visitors wait than there are places."""
+    """More visitors wait than there are places, or one visitor has too many clips in work."""
 
 
 @dataclass(frozen=True)
-class Moment:
-    """How far a job has come: `done` of `total` steps of `stage`, the stages before it, seconds left in it.
+class Order:
+    """What a visitor asks for: files to look at before it may wait, and how to make it.
 
-    While it waits, `ahead` jobs come before it.
+    Attributes:
+        make: takes the pipeline and a progress callback, and returns the `HeadClip` to save.
+        portrait: the picture's path, if there is one.
+        media: sound and video; the clip is as long as the first that is there.
     """
 
-    stage: str = "waiting"
-    done: int = 0
-    total: int = 0
-    finished: tuple[str, ...] = ()
-    seconds_left: float | None = None
-    ahead: int = 0
+    make: Callable[[Any, Progress], Any]
+    portrait: str | None = None
+    media: tuple[str | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,34 +63,7 @@ class Result:
     settings: dict[str, Any]
     warnings: list[str]
     seconds: float
-
-
-@dataclass(eq=False)
-class Job:
-    """One visitor's work: its last moment and whether it must stop."""
-
-    stop: threading.Event = field(default_factory=threading.Event)
-    moment: Moment = field(default_factory=Moment)
-    _stage_start: float = 0.0
-    _first_done: int = 0
-
-    def report(self, stage: str, done: int, total: int) -> None:
-        """The pipeline's progress callback.
-
-        Raises:
-            Cancelled: if the visitor pressed Stop or went away.
-        """
-        if self.stop.is_set():
-            raise Cancelled
-        now, finished = time.monotonic(), self.moment.finished
-        if stage != self.moment.stage:
-            if self.moment.stage != "waiting" and self.moment.stage not in finished:
-                finished = (*finished, self.moment.stage)
-            self._stage_start, self._first_done = now, done
-        steps, spent = done - self._first_done, now - self._stage_start
-        # The first second's rate says little: models still load, caches are cold.
-        left = spent / steps * (total - done) if steps > 0 and spent > 1 else None
-        self.moment = Moment(stage, done, total, finished, left)
+    movement: Movement | None = None
 
 
 class Studio:
@@ -94,18 +71,21 @@ class Studio:
 
     Args:
         factory: makes the pipeline; called once, at `warm` or the first job.
-        workers: how many clips are made at once; further ones wait, first come first served.
-        places: how many may wait.
+        limits: how many clips are made at once, how many may wait, and what one visitor may ask.
     """
 
-    def __init__(self, factory: Callable[[], Any], workers: int = 1, places: int = 20) -> None:
-        self.workers, self.places = workers, places
+    def __init__(self, factory: Callable[[], Any], limits: Limits | None = None) -> None:
+        self.limits = limits or Limits()
         self._factory = factory
         self._pipeline: Any = None
         self._loading = threading.Lock()
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="clip")
-        self._jobs: list[Job] = []
-        """Those that wait or work, in the order in which they came."""
+        self._pool = ThreadPoolExecutor(self.limits.workers, thread_name_prefix="clip")
+        # One thread of its own for quick looks, which must not wait behind an hour's clip.
+        self._glances = ThreadPoolExecutor(1, thread_name_prefix="look")
+        self._glancing = 0
+        self._looks: dict[str, Future] = {}
+        self._line = Line(self.limits.workers)
+        self._rates = Rates(self.limits.rate)
         self._folder = Path(tempfile.mkdtemp(prefix="tete-a-tete-"))
 
     def pipeline(self) -> Any:
@@ -126,56 +106,146 @@ class Studio:
 
         return self._pool.submit(load)
 
-    async def render(self, start: Start, name: str) -> AsyncIterator[Moment | Result]:
+    async def glance(self, work: Callable[[], Any]) -> Any:
+        """What a quick `work` returns, done beside the clips, one after another.
+
+        Raises:
+            BusyError: if too many wait already.
+        """
+        return await asyncio.wrap_future(self._glance(work))
+
+    async def look(self, path: str, session: str) -> Any:
+        """What the pipeline's `check` finds in a picture; None if the session gave another one meanwhile.
+
+        Raises:
+            InputError: if the picture cannot be read or is too large, or too many wait already.
+        """
+
+        def work() -> Any:
+            self.limits.check_picture(path)
+            return self.pipeline().check(path)
+
+        before = self._looks.pop(session, None)
+        if before is not None:
+            before.cancel()  # one that has begun ends by itself, and nobody hears of it
+        future = self._looks[session] = self._glance(work)
+        try:
+            found = await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            if self._looks.get(session) is future:  # it is the caller that was cancelled
+                raise
+            return None
+        finally:
+            latest = self._looks.get(session) is future
+            if latest:
+                del self._looks[session]
+        return found if latest else None
+
+    def _glance(self, work: Callable[[], Any]) -> Future:
+        if self._glancing >= 2 * self.limits.queue + 16:
+            raise BusyError("Too many files are being looked at just now; please try again in a minute.")
+        self._glancing += 1
+        future = self._glances.submit(work)
+        future.add_done_callback(self._glanced)
+        return future
+
+    def _glanced(self, _: Future) -> None:
+        self._glancing -= 1
+
+    async def render(self, order: Order, name: str, visitor: Visitor | None = None) -> AsyncIterator[Moment | Result]:
         """Make a clip, giving a `Moment` every `TICK` seconds and the `Result` at the end.
 
         Closing the iterator, or cancelling the task that waits for it, stops the work within one progress
         report of the pipeline. The result's file lives until the iterator is advanced or closed.
 
         Args:
-            start: begins the work; what it returns is saved as an MP4.
+            order: what to make.
             name: the file's stem, as the visitor downloads it.
+            visitor: who asks.
 
         Raises:
-            BusyError: if too many wait already.
-            InputError: from the pipeline.
+            BusyError: if too many wait already, or the visitor has too many in work.
+            InputError: if the visitor asks too often or for too much; or from the pipeline.
         """
-        if len(self._jobs) >= self.workers + self.places:
-            raise BusyError("Too many clips are being made just now; please try again in a minute.")
-        job = Job()
-        self._jobs.append(job)
+        visitor = visitor or Visitor()
+        self._check_room(visitor)
+        job = Job(visitor, token=secrets.token_urlsafe(16))
+        self._line.add(job)  # before anything is awaited, so that a rush cannot pass the bound
         folder = Path(tempfile.mkdtemp(dir=self._folder))
-        future = self._pool.submit(self._work, job, start, folder / f"{name}.mp4")
-        over = asyncio.wrap_future(future)
-        over.add_done_callback(lambda o: o.cancelled() or o.exception())  # looked at, though the caller may be gone
         try:
+            job.length = await asyncio.to_thread(self._check_files, order)
+            self._rates.start(visitor.address, time.monotonic())
+            job.live = folder / "live"
+            job.live.mkdir()
+            job.work = lambda: self._work(job, order, folder / f"{name}.mp4")
+            self._pool.submit(self._turn)
+            over = asyncio.wrap_future(job.result)
+            over.add_done_callback(lambda o: o.cancelled() or o.exception())  # looked at, though the caller may be gone
             yield self._moment(job)
             while (await asyncio.wait([over], timeout=TICK))[1]:
                 yield self._moment(job)
             yield await over
         finally:
             job.stop.set()
-            self._jobs.remove(job)
+            self._line.remove(job)
             # At once if the work is over or never began, else when its thread has left the folder.
-            future.cancel()
-            future.add_done_callback(lambda _: shutil.rmtree(folder, ignore_errors=True))
+            if job.began:
+                job.result.add_done_callback(lambda _: shutil.rmtree(folder, ignore_errors=True))
+            else:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def live_folder(self, token: str) -> Path | None:
+        """Where the pieces of a job's clip are, while it is being made."""
+        return next((job.live for job in self._line.jobs() if secrets.compare_digest(job.token, token)), None)
+
+    def _check_room(self, visitor: Visitor) -> None:
+        if len(self._line) >= self.limits.workers + self.limits.queue:
+            raise BusyError("Too many clips are being made just now; please try again in a minute.")
+        most = self.limits.per_visitor
+        if most and self._line.of(visitor.address) >= most:
+            raise BusyError(f"You have {most} clips in work already; please wait until one of them is done.")
+
+    def _check_files(self, order: Order) -> float:
+        self.limits.check_picture(order.portrait)
+        return next((seconds for path in order.media if (seconds := self.limits.check_media(path))), 0.0)
 
     def _moment(self, job: Job) -> Moment:
-        if job.moment.stage != "waiting":
-            return job.moment
-        return Moment(ahead=max(0, self._jobs.index(job) - self.workers + 1))
+        if job.moment.stage == "waiting":
+            ahead, seconds = self._line.place(job)
+            return Moment(ahead=ahead, seconds_left=seconds)
+        live = job.token if job.live and len(pieces(job.live, 0)[0]) > 1 else ""
+        return dataclasses.replace(job.moment, live=live)
 
-    def _work(self, job: Job, start: Start, path: Path) -> Result:
+    def _turn(self) -> None:
+        """A worker's turn: as many are submitted as jobs wait, and each takes whoever comes next by then."""
+        job = self._line.take()
+        if job is None or job.work is None:
+            return
+        try:
+            job.result.set_result(job.work())
+        except BaseException as error:  # whatever it is, the visitor has to hear of it
+            self._line.remove(job)
+            job.result.set_exception(error)
+        else:
+            self._line.remove(job, finished=True)
+
+    def _work(self, job: Job, order: Order, path: Path) -> Result:
         began = time.monotonic()
         if self._pipeline is None:
             job.report("loading", 0, 0)
-        clip = start(self.pipeline(), job.report)
-        clip.save(path, progress=job.report)
-        return Result(path, clip.size, clip.settings, list(clip.warnings), time.monotonic() - began)
+        pipeline = self.pipeline()
+        clip = order.make(pipeline, job.report)
+        clip.save(path, progress=job.report, live=job.live)
+        movement = movement_of(clip, pipeline.model)
+        return Result(path, clip.size, clip.settings, list(clip.warnings), time.monotonic() - began, movement)
 
     def close(self) -> None:
         """Stop every job and remove what they wrote."""
-        for job in list(self._jobs):
+        for job in self._line.jobs():
             job.stop.set()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+            if not job.began:
+                self._line.remove(job)
+                job.result.set_exception(Cancelled())
+        for pool in (self._pool, self._glances):
+            pool.shutdown(wait=True, cancel_futures=True)
         shutil.rmtree(self._folder, ignore_errors=True)

@@ -9,9 +9,10 @@ from typing import Any
 
 import gradio as gr
 
-from app_jobs import Start
+from app_jobs import Order
 from app_look import choice_input, size_input
 from app_requests import listen, reenact, talk
+from app_texts import worded
 from pipeline.attitudes import ATTITUDES
 
 EXAMPLES = Path(__file__).resolve().parent / "examples"
@@ -21,17 +22,20 @@ EXAMPLES = Path(__file__).resolve().parent / "examples"
 class Mode:
     """One way to make a clip: its request, the inputs that it takes in order, and its buttons."""
 
-    request: Callable[..., Start]
+    request: Callable[..., Order]
     inputs: list[Any]
     make: gr.Button
     stop: gr.Button
 
 
-def add_buttons(request: Callable[..., Start], inputs: list[Any], label: str) -> Mode:
+def add_start(request: Callable[..., Order], inputs: list[Any], consent: str) -> Mode:
+    """The consent and the button that starts, in a bar that stays in view."""
     name = request.__name__
-    make = gr.Button(label, variant="primary", size="lg", elem_id=f"make-{name}")
-    stop = gr.Button("Stop", variant="stop", size="lg", visible=False, elem_id=f"stop-{name}")
-    return Mode(request, inputs, make, stop)
+    with gr.Group(elem_classes="act"):
+        agreed = worded(gr.Checkbox(False, elem_id=f"consent-{name}", container=False), label=consent)
+        make = worded(gr.Button(variant="primary", size="lg", elem_id=f"make-{name}"), value=f"make_{name}")
+        stop = worded(gr.Button(variant="stop", size="lg", visible=False, elem_id=f"stop-{name}"), value="stop")
+    return Mode(request, [*inputs, agreed], make, stop)
 
 
 def example_files(folder: str, suffixes: set[str]) -> list[Path]:
@@ -45,11 +49,11 @@ def add_examples(target: Any, files: list[Path], label: str, named: bool) -> Non
     shown = gr.Dataset(
         components=[gr.Textbox(visible=False) if named else target],
         samples=[[p.stem.split("_")[0].capitalize() if named else str(p)] for p in files],
-        label=label,
         type="index",
         elem_id=f"{target.elem_id}-examples",
         elem_classes="examples",
     )
+    worded(shown, label=label)
     # A path, not what Gradio made of it at the start: that copy expires like an upload.
     shown.click(
         lambda index: str(files[index]), shown, target, show_progress="hidden", queue=False, api_visibility="private"
@@ -58,38 +62,35 @@ def add_examples(target: Any, files: list[Path], label: str, named: bool) -> Non
 
 def add_portrait_examples(portrait: gr.Image) -> None:
     pictures = example_files("portraits", {".png", ".jpg", ".jpeg", ".webp"})
-    add_examples(portrait, pictures, "Example portraits", named=False)
+    add_examples(portrait, pictures, "portrait_examples", named=False)
 
 
 def strengths() -> tuple[gr.Slider, gr.Slider]:
     return (
-        gr.Slider(0, 2, 1, step=0.05, label="Expression"),
-        gr.Slider(0, 2, 1, step=0.05, label="Head movement"),
+        worded(gr.Slider(0, 2, 1, step=0.05), label="expression"),
+        worded(gr.Slider(0, 2, 1, step=0.05), label="motion"),
     )
 
 
 def seed_input() -> gr.Number:
-    return gr.Number(0, precision=0, minimum=0, maximum=2**31 - 1, label="Seed", min_width=120)
+    return worded(gr.Number(0, precision=0, minimum=0, maximum=2**31 - 1, min_width=120), label="seed")
 
 
 def voice_input(label: str, elem_id: str) -> gr.Audio:
     """A recording or the microphone, with examples to click."""
     audio = gr.Audio(
-        type="filepath",
-        sources=["upload", "microphone"],
-        label=label,
-        buttons=[],
-        elem_id=elem_id,
-        elem_classes="sound-input",
+        type="filepath", sources=["upload", "microphone"], buttons=[], elem_id=elem_id, elem_classes="sound-input"
     )
-    add_examples(audio, example_files("speech", {".wav", ".flac", ".ogg", ".mp3"}), "Example voices", named=True)
+    worded(audio, label=label)
+    add_examples(audio, example_files("speech", {".wav", ".flac", ".ogg", ".mp3"}), "voice_examples", named=True)
     return audio
 
 
 def video_input(label: str, elem_id: str) -> gr.Video:
     """A video or the webcam, with examples to click."""
-    video = gr.Video(sources=["upload", "webcam"], label=label, buttons=[], elem_id=elem_id, elem_classes="video-input")
-    add_examples(video, example_files("driving", {".mp4", ".webm", ".mov"}), "Example videos", named=True)
+    video = gr.Video(sources=["upload", "webcam"], buttons=[], elem_id=elem_id, elem_classes="video-input")
+    worded(video, label=label)
+    add_examples(video, example_files("driving", {".mp4", ".webm", ".mov"}), "video_examples", named=False)
     return video
 
 
@@ -100,56 +101,53 @@ def one_of(first: gr.Audio, second: gr.Video) -> None:
         filled.change(lambda value: None if value else gr.skip(), filled, other, **quiet)
 
 
+def options() -> gr.Accordion:
+    return worded(gr.Accordion(open=False, elem_classes="options"), label="options")
+
+
 def restore_input() -> gr.Radio:
-    return choice_input([("As drawn", "none"), ("The portrait's own detail", "detail")], "Sharpness")
+    return choice_input([("as_drawn", "none"), ("own_detail", "detail")], "sharpness")
 
 
 def talk_tab(portrait: gr.Image) -> Mode:
-    with gr.Tab("Speak", id="talk"):
-        audio = voice_input("Voice", "voice")
-        with gr.Accordion("Options", open=False):
+    with worded(gr.Tab(id="talk"), label="speak"):
+        audio = voice_input("voice", "voice")
+        with options():
             expression, motion = strengths()
             with gr.Row():
                 size = size_input()
                 seed = seed_input()
             restore = restore_input()
-        consent = gr.Checkbox(False, label="I may use this face and voice", elem_id="consent-talk")
-        return add_buttons(talk, [portrait, audio, seed, expression, motion, size, restore, consent], "Make it speak")
+        return add_start(talk, [portrait, audio, seed, expression, motion, size, restore], "consent_voice")
 
 
 def listen_tab(portrait: gr.Image) -> Mode:
-    with gr.Tab("Listen", id="listen"):
+    with worded(gr.Tab(id="listen"), label="listen"):
         with gr.Tabs(elem_id="speaker"):
-            with gr.Tab("To a voice"):
-                audio = voice_input("The speaker's voice", "speaker-voice")
-            with gr.Tab("To a video"):
-                video = video_input("The speaker's video", "speaker-video")
-                layout = choice_input(
-                    [("Listener alone", "listener"), ("Beside the speaker", "side-by-side")], "The clip shows"
-                )
+            with worded(gr.Tab(), label="to_voice"):
+                audio = voice_input("speaker_voice", "speaker-voice")
+            with worded(gr.Tab(), label="to_video"):
+                video = video_input("speaker_video", "speaker-video")
+                layout = choice_input([("layout_listener", "listener"), ("layout_both", "side-by-side")], "layout")
         one_of(audio, video)
-        attitude = choice_input([(name.capitalize(), name) for name in ATTITUDES], "Attitude", "neutral")
-        with gr.Accordion("Options", open=False):
-            plainness = gr.Slider(0, 2, 1, step=0.05, label="Attitude strength")
+        attitude = choice_input([(name, name) for name in ATTITUDES], "attitude", "neutral")
+        with options():
+            plainness = worded(gr.Slider(0, 2, 1, step=0.05), label="plainness")
             expression, motion = strengths()
             with gr.Row():
                 size = size_input()
                 seed = seed_input()
             restore = restore_input()
-        consent = gr.Checkbox(False, label="I may use this face and voice", elem_id="consent-listen")
-        inputs = [portrait, audio, attitude, video, seed, plainness, expression, motion, layout, size, restore, consent]
-        return add_buttons(listen, inputs, "Make it listen")
+        inputs = [portrait, audio, attitude, video, seed, plainness, expression, motion, layout, size, restore]
+        return add_start(listen, inputs, "consent_voice")
 
 
 def reenact_tab(portrait: gr.Image) -> Mode:
-    with gr.Tab("Follow a video", id="reenact"):
-        video = video_input("Driving video", "driving")
-        with gr.Accordion("Options", open=False):
-            relative = gr.Checkbox(True, label="Keep the portrait's own face at rest", info="Off: same person")
+    with worded(gr.Tab(id="reenact"), label="follow"):
+        video = video_input("driving", "driving")
+        with options():
+            relative = worded(gr.Checkbox(True), label="relative", info="relative_info")
             expression, motion = strengths()
             size = size_input()
             restore = restore_input()
-        consent = gr.Checkbox(False, label="I may use this face and video", elem_id="consent-reenact")
-        return add_buttons(
-            reenact, [portrait, video, relative, expression, motion, size, restore, consent], "Make it follow"
-        )
+        return add_start(reenact, [portrait, video, relative, expression, motion, size, restore], "consent_video")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app_jobs import Start
+from app_jobs import Order
 from pipeline.errors import InputError
 
 
@@ -15,7 +15,7 @@ def talk(
     size: int = 0,
     restore: str = "none",
     consent: bool = False,
-) -> Start:
+) -> Order:
     """Make a portrait speak a recording: lips, blinks, gaze and head follow the voice.
 
     Args:
@@ -34,15 +34,19 @@ def talk(
     require(portrait, "Add a portrait first: a picture with one clear face.")
     require(audio, "Add a voice first: upload a recording or use the microphone.")
     require(consent, 'Please confirm "I may use this face and voice" (consent) before making a clip.')
-    return lambda pipe, progress: pipe.talk(
+    return Order(
+        lambda pipe, progress: pipe.talk(
+            portrait,
+            audio,
+            seed=int(seed or 0),
+            expression_scale=expression_scale,
+            motion_scale=motion_scale,
+            size=size or None,
+            restore=restore,
+            progress=progress,
+        ),
         portrait,
-        audio,
-        seed=int(seed or 0),
-        expression_scale=expression_scale,
-        motion_scale=motion_scale,
-        size=size or None,
-        restore=restore,
-        progress=progress,
+        (audio,),
     )
 
 
@@ -59,7 +63,7 @@ def listen(
     size: int = 0,
     restore: str = "none",
     consent: bool = False,
-) -> Start:
+) -> Order:
     """Make a portrait listen to a speaker: it nods, smiles or frowns at fitting moments, looks and blinks.
 
     Args:
@@ -83,19 +87,23 @@ def listen(
     require(portrait, "Add a portrait first: a picture with one clear face.")
     require(audio or speaker_video, "Add a speaker first: a recording, the microphone, or a video.")
     require(consent, 'Please confirm "I may use this face and voice" (consent) before making a clip.')
-    return lambda pipe, progress: pipe.listen(
+    return Order(
+        lambda pipe, progress: pipe.listen(
+            portrait,
+            audio,
+            attitude=attitude,
+            speaker_video=speaker_video,
+            seed=int(seed or 0),
+            attitude_scale=attitude_scale,
+            expression_scale=expression_scale,
+            motion_scale=motion_scale,
+            layout=layout,
+            size=size or None,
+            restore=restore,
+            progress=progress,
+        ),
         portrait,
-        audio,
-        attitude=attitude,
-        speaker_video=speaker_video,
-        seed=int(seed or 0),
-        attitude_scale=attitude_scale,
-        expression_scale=expression_scale,
-        motion_scale=motion_scale,
-        layout=layout,
-        size=size or None,
-        restore=restore,
-        progress=progress,
+        (audio, speaker_video),
     )
 
 
@@ -108,7 +116,7 @@ def reenact(
     size: int = 0,
     restore: str = "none",
     consent: bool = False,
-) -> Start:
+) -> Order:
     """Make a portrait follow the face of a driving video: its expression, gaze and head movement.
 
     Args:
@@ -128,15 +136,19 @@ def reenact(
     require(portrait, "Add a portrait first: a picture with one clear face.")
     require(video, "Add a driving video first: a clip of one face in view.")
     require(consent, 'Please confirm "I may use this face and video" (consent) before making a clip.')
-    return lambda pipe, progress: pipe.reenact(
+    return Order(
+        lambda pipe, progress: pipe.reenact(
+            portrait,
+            video,
+            relative=relative,
+            expression_scale=expression_scale,
+            motion_scale=motion_scale,
+            size=size or None,
+            restore=restore,
+            progress=progress,
+        ),
         portrait,
-        video,
-        relative=relative,
-        expression_scale=expression_scale,
-        motion_scale=motion_scale,
-        size=size or None,
-        restore=restore,
-        progress=progress,
+        (video,),
     )
 
 

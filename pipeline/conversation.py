@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from pipeline.drivers.listening import ListeningDriver
     from pipeline.drivers.talking import TalkingDriver
+    from pipeline.face.checks import PortraitLook
     from pipeline.face.tracker import FaceTracker
     from pipeline.postprocess.restoration import Drawing
 
@@ -117,6 +118,16 @@ class ConversationalHeadPipeline(SharedWeights):
         """
         check_range("size", size, _LEAST_SIDE, _MOST_SIDE)
         return Portrait.read(image, self._tracker(), self.model, size)
+
+    def check(self, image: Picture) -> PortraitLook:
+        """Look at a picture: where its face is, and what is wrong with it; quick, and no clip is begun.
+
+        Raises:
+            PortraitError: if the picture cannot be read.
+        """
+        from pipeline.face.checks import look_at
+
+        return look_at(image, self._tracker())
 
     def talk(
         self,

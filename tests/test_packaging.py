@@ -24,6 +24,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 HEAVY = ("torch", "gradio", "mediapipe", "librosa", "diffusers", "numba", "cv2")
+REQUIREMENTS = ("requirements.txt", "requirements-dev.txt", "requirements-train.txt")
 MEBIBYTE = 1 << 20
 
 
@@ -54,7 +55,7 @@ def imports(path: Path) -> Iterator[str]:
 # --- pins -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("one", requirements("requirements.txt") + requirements("requirements-dev.txt"), ids=str)
+@pytest.mark.parametrize("one", [one for kind in REQUIREMENTS for one in requirements(kind)], ids=str)
 def test_pin_is_what_is_installed(one: Requirement) -> None:
     assert one.specifier.contains(importlib.metadata.version(one.name).split("+")[0])
 
@@ -75,7 +76,7 @@ def test_constraints_are_what_is_installed() -> None:
 @pytest.mark.skipif(sys.platform != "linux" or sys.version_info < (3, 11), reason="constraints.txt is made for these")
 def test_constraints_hold_everything_that_requirements_bring_along() -> None:
     pinned = {canonicalize_name(one.name) for one in requirements("constraints.txt")}
-    waiting = requirements("requirements.txt") + requirements("requirements-dev.txt")
+    waiting = [one for kind in REQUIREMENTS for one in requirements(kind)]
     seen: set[tuple[str, str]] = set()
     while waiting:
         one = waiting.pop()
@@ -97,14 +98,16 @@ def test_constraints_hold_everything_that_requirements_bring_along() -> None:
 
 def test_every_import_is_required_and_every_requirement_imported() -> None:
     homes = importlib.metadata.packages_distributions()
-    required = {canonicalize_name(one.name) for one in requirements("requirements.txt")}
-    developing = required | {canonicalize_name(one.name) for one in requirements("requirements-dev.txt")}
-    brought = {"gradio-client", "mcp"}  # by gradio[mcp]
+    using, developing, training = ({canonicalize_name(one.name) for one in requirements(kind)} for kind in REQUIREMENTS)
+    required, developing = using, using | training | developing
+    brought = {"gradio-client", "mcp", "starlette"}  # by gradio[mcp]
     local = {path.stem for path in tracked("*.py")} | {"pipeline", "tests"}
     used: set[str] = set()
     for path in tracked("*.py"):
         relative = path.relative_to(ROOT)
-        allowed = developing if relative.parts[0] == "tests" else required
+        allowed = developing if relative.parts[0] == "tests" else using
+        if relative.parts[:2] == ("pipeline", "training"):
+            allowed = using | training
         for name in {module.split(".")[0] for module in imports(path)}:
             if name in sys.stdlib_module_names or name in local:
                 continue

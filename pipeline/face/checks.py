@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -15,6 +16,10 @@ from pipeline.errors import PortraitError
 from pipeline.face.measures import lip_opening
 from pipeline.face.topology import LEFT_EYE, MESH_POINTS, OUTER_LIPS, RIGHT_EYE
 from pipeline.face.tracker import Face
+
+if TYPE_CHECKING:
+    from pipeline.face.image import ImageSource
+    from pipeline.face.tracker import FaceTracker
 
 MIN_HEIGHT = 64  # pixels, forehead to chin; below it the mesh's own error is that of a lip's width
 _SMALL = 100  # pixels: usable, but soft
@@ -62,6 +67,49 @@ def check_portrait(image: np.ndarray, faces: Sequence[Face]) -> PortraitCheck:
     face = max(faces, key=lambda candidate: candidate.height)
     _refuse(face, rows, columns)
     return PortraitCheck(face, len(faces) - 1, _warnings(image, face, len(faces) - 1))
+
+
+@dataclass(frozen=True)
+class PortraitLook:
+    """What a quick look at a picture tells before anything is made of it.
+
+    Attributes:
+        size: width and height in pixels, upright.
+        boxes: left, top, right, bottom of each face, in pixels; the first is the one that is used.
+        height: pixels from forehead to chin of that one, 0 without a face.
+        problem: why the picture cannot be used and what to do, or nothing if it can.
+        warnings: sentences on what may spoil the result.
+    """
+
+    size: tuple[int, int]
+    boxes: tuple[tuple[float, float, float, float], ...] = ()
+    height: float = 0.0
+    problem: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+def look_at(image: ImageSource, tracker: FaceTracker) -> PortraitLook:
+    """Read a picture, find its faces and judge them, as `Portrait.read` does before its longer work.
+
+    Args:
+        image: a file, a (H, W, 3) uint8 RGB array or a PIL image.
+        tracker: this thread's own.
+
+    Raises:
+        PortraitError: if the picture cannot be read; one without a usable face is no error here.
+    """
+    from pipeline.face.image import read_picture
+
+    picture = read_picture(image)
+    size = picture.pixels.shape[1], picture.pixels.shape[0]
+    faces = sorted(tracker.find(picture.pixels), key=lambda face: -face.height)
+    boxes = tuple(face.box for face in faces)
+    height = faces[0].height if faces else 0.0
+    try:
+        check = check_portrait(picture.pixels, faces)
+    except PortraitError as problem:
+        return PortraitLook(size, boxes, height, str(problem), tuple(picture.warnings))
+    return PortraitLook(size, boxes, height, "", (*picture.warnings, *check.warnings))
 
 
 def several_faces(others: int) -> str:

@@ -35,9 +35,12 @@ class LiveCopy:
         folder: exists; the pieces are written into it.
         video: the clip's H.264 stream, with its encoder open.
         audio: the clip's AAC stream, likewise, or None.
+        metadata: what marks the clip as made.
     """
 
-    def __init__(self, folder: Path, video: VideoStream, audio: AudioStream | None) -> None:
+    def __init__(
+        self, folder: Path, video: VideoStream, audio: AudioStream | None, metadata: dict[str, str]
+    ) -> None:
         import av
 
         options = {
@@ -49,6 +52,7 @@ class LiveCopy:
             "hls_flags": "independent_segments+temp_file",
         }
         self._container = av.open(str(folder.absolute() / PLAYLIST), "w", format="hls", options=options)
+        self._container.metadata.update(metadata)
         self._streams = {}
         for stream in (video, audio):
             if stream is not None:

@@ -255,7 +255,7 @@ class _Encoder:
             self._video.codec_context.gop_size = FPS * PIECE_SECONDS
             for stream in self._container.streams:
                 stream.codec_context.open()  # so that they have told their headers
-            self._live = LiveCopy(live, self._video, sound.stream if sound is not None else None)
+            self._live = LiveCopy(live, self._video, sound.stream if sound is not None else None, metadata)
 
     def encode(self, frame: np.ndarray) -> None:
         """Append (H, W, 3) uint8 RGB, and the sound up to its end."""

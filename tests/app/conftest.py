@@ -42,10 +42,11 @@ FLAGS = [
 @pytest.fixture(scope="session")
 def _server() -> Iterator[Server]:
     import app
+    from app_limits import Limits
 
     fake = FakePipeline()
-    page, studio = app.build_app(lambda: fake, places=3)
-    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, **app.launch_options())
+    page, studio = app.build_app(lambda: fake, Limits(queue=3))
+    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, **app.launch_options(studio))
     yield Server(url, fake, studio)
     studio.close()
     page.close(verbose=False)
@@ -71,11 +72,11 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
-    """`visit(url, width, height, scheme)` opens the page, ready for input; every visit ends with the test."""
+    """`visit(url, width, height, scheme, locale)` opens the page, ready for input; every visit ends with the test."""
     contexts = []
 
-    def open_page(url: str, width: int = 1280, height: int = 900, scheme: str = "light") -> Page:
-        context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+    def open_page(url: str, width: int = 1280, height: int = 900, scheme: str = "light", locale: str = "en-US") -> Page:
+        context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme, locale=locale)
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(30_000)
@@ -101,7 +102,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Small inputs: a portrait, a second and a half of tone, a driving video, a text file named .png, …"""
     folder = tmp_path_factory.mktemp("inputs")
     portrait = Image.open(REPOSITORY / "examples/portraits/astronaut.png").convert("RGB").resize((256, 256))
-    made = {name: folder / f"{name}.png" for name in ("portrait", "two", "crash")}
+    made = {name: folder / f"{name}.png" for name in ("portrait", "two", "crash", "side")}
     for path in made.values():
         portrait.save(path)
     made["text"] = folder / "text.png"

@@ -6,8 +6,8 @@ the portrait with a bar that moves; the tests that show that faces move use the 
 
 from __future__ import annotations
 
+import functools
 import os
-import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -18,7 +18,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from pipeline import ConversationalHeadPipeline
+from pipeline.coefficients import Coefficients
 from pipeline.errors import Cancelled, PortraitError
+from pipeline.face.checks import PortraitLook
+from pipeline.face.morphable import MorphableModel
+from pipeline.video import VideoWriter
 
 if TYPE_CHECKING:
     from app_jobs import Studio
@@ -40,31 +45,33 @@ class FakeClip:
     def size(self) -> tuple[int, int]:
         return self.picture.shape[1], self.picture.shape[0]
 
-    def save(self, path: str | os.PathLike[str], progress: Callable[[str, int, int], None]) -> None:
-        width, height = self.size
+    @property
+    def coefficients(self) -> Coefficients:
+        """A head that turns from side to side and opens its mouth once a second."""
+        time_ = np.arange(self.pipeline.frames) / FPS
+        pose = np.zeros((len(time_), 6))
+        pose[:, 1] = 0.1 * np.sin(2 * np.pi * time_)
+        expression = np.zeros((len(time_), 64))
+        expression[:, 0] = np.sin(2 * np.pi * time_)
+        return Coefficients(expression, pose, np.full((len(time_), 3), 0.5))
+
+    def save(
+        self, path: str | os.PathLike[str], progress: Callable[[str, int, int], None], live: Path | None = None
+    ) -> None:
         frames = self.pipeline.frames
-        command = ["ffmpeg", "-v", "error", "-y", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}"]
-        command += ["-r", str(FPS), "-i", "-", "-i", str(self.audio), "-map", "0:v", "-map", "1:a", "-c:a", "aac"]
-        command += ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-movflags", "+faststart"]
-        command += ["-t", str(frames / FPS), str(path)]
-        encoder = subprocess.Popen(command, stdin=subprocess.PIPE)
-        assert encoder.stdin is not None
         try:
-            for index in range(frames):
-                progress("rendering", index, frames)
-                self.pipeline.last_frame = time.monotonic()
-                frame = self.picture.copy()
-                frame[:8, : 1 + index * width // frames] = 255
-                encoder.stdin.write(frame.tobytes())
-                time.sleep(self.pipeline.delay)
-            progress("rendering", frames, frames)
+            with VideoWriter(path, self.size, self.audio, settings=self.settings, live=live) as writer:
+                for index in range(frames):
+                    progress("rendering", index, frames)
+                    self.pipeline.last_frame = time.monotonic()
+                    frame = self.picture.copy()
+                    frame[:8, : 1 + index * self.size[0] // frames] = 255
+                    writer.write(frame)
+                    time.sleep(self.pipeline.delay)
+                progress("rendering", frames, frames)
         except Cancelled:
-            encoder.kill()
             self.pipeline.cancelled.set()
             raise
-        finally:
-            encoder.stdin.close()
-            encoder.wait()
 
 
 class FakePipeline:
@@ -75,16 +82,31 @@ class FakePipeline:
         self.cancelled = threading.Event()
         self.last_frame = 0.0
         self.calls: list[dict[str, Any]] = []
+        self.looks: list[str] = []
+        self.look_delay = 0.0
+
+    @property
+    def model(self) -> MorphableModel:
+        return _embedded().model
+
+    def check(self, portrait: str) -> PortraitLook:
+        name = Path(portrait).name
+        self.looks.append(name)
+        time.sleep(self.look_delay)
+        if "crash" in name:
+            raise RuntimeError("secret detail")
+        image = _opened(portrait)
+        box = (0.3 * image.width, 0.1 * image.height, 0.6 * image.width, 0.5 * image.height)
+        warnings = ("There is one other face in the picture; the largest is used.",) if "two" in name else ()
+        problem = "The face is seen from the side; turn it <b>round</b>." if "side" in name else ""
+        return PortraitLook(image.size, (box,), 0.4 * image.height, problem, warnings)
 
     def _clip(self, portrait: str, sound: str, progress: Callable[[str, int, int], None], **settings: Any) -> FakeClip:
         self.calls.append({"portrait": portrait, "sound": sound, **settings})
         progress("portrait", 0, 1)
         if "crash" in Path(portrait).name:
             raise RuntimeError("secret detail")
-        try:
-            image = Image.open(portrait).convert("RGB")
-        except UnidentifiedImageError as cause:
-            raise PortraitError(f"{Path(portrait).name} is not a picture; give a JPEG, PNG or WebP file.") from cause
+        image = _opened(portrait)
         size = settings["size"] or max(image.size)
         scale = size / max(image.size)
         image = image.resize((round(image.width * scale) // 2 * 2, round(image.height * scale) // 2 * 2))
@@ -105,6 +127,19 @@ class FakePipeline:
         self, portrait: str, video: str, *, progress: Callable[[str, int, int], None], **settings: Any
     ) -> FakeClip:
         return self._clip(portrait, video, progress, **settings)
+
+
+def _opened(portrait: str) -> Image.Image:
+    try:
+        return Image.open(portrait).convert("RGB")
+    except UnidentifiedImageError as cause:
+        raise PortraitError(f"{Path(portrait).name} is not a picture; give a JPEG, PNG or WebP file.") from cause
+
+
+@functools.cache
+def _embedded() -> ConversationalHeadPipeline:
+    """The real pipeline, of which the stand-in needs the morphable model."""
+    return ConversationalHeadPipeline.from_pretrained()
 
 
 @dataclass

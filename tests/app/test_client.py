@@ -165,11 +165,11 @@ def test_uploads_and_clips_expire_but_examples_stay(
     files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import app
+    from app_limits import Limits
 
-    monkeypatch.setattr(app, "KEEP_SECONDS", 2)
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "server"))
-    page, studio = app.build_app(lambda: FakePipeline(frames=5))
-    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, **app.launch_options())
+    page, studio = app.build_app(lambda: FakePipeline(frames=5), Limits(keep_seconds=2))
+    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, **app.launch_options(studio))
     try:
         client = Client(url, verbose=False, download_files=str(tmp_path / "client"))
         examples = {path for path in (tmp_path / "server").rglob("*") if path.is_file()}

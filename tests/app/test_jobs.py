@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 from fakes import FakePipeline
 
-from app_jobs import BusyError, Moment, Result, Start, Studio
-from app_look import duration, progress_card
+from app_cards import progress_card
+from app_jobs import BusyError, Order, Result, Studio
+from app_limits import Limits, Visitor
+from app_queue import Job, Line, Moment
+from app_texts import duration
 from pipeline.errors import PortraitError
 
 
@@ -28,14 +31,15 @@ def studio(fake: FakePipeline) -> Iterator[Studio]:
     assert not studio._folder.exists()
 
 
-def talk(files: dict[str, Path], portrait: str = "portrait") -> Start:
-    return lambda pipe, progress: pipe.talk(
-        str(files[portrait]), str(files["voice"]), seed=3, size=64, progress=progress
+def talk(files: dict[str, Path], portrait: str = "portrait") -> Order:
+    picture, voice = str(files[portrait]), str(files["voice"])
+    return Order(
+        lambda pipe, progress: pipe.talk(picture, voice, seed=3, size=64, progress=progress), picture, (voice,)
     )
 
 
-async def everything(studio: Studio, start: Start) -> list[Moment | Result]:
-    return [step async for step in studio.render(start, "clip")]
+async def everything(studio: Studio, order: Order) -> list[Moment | Result]:
+    return [step async for step in studio.render(order, "clip")]
 
 
 def test_the_result_lives_until_the_caller_goes_on(studio: Studio, files: dict[str, Path]) -> None:
@@ -99,7 +103,7 @@ def test_a_job_that_waits_for_a_place_can_be_given_up(
 
 
 def test_more_visitors_than_places_are_refused(fake: FakePipeline, files: dict[str, Path]) -> None:
-    studio = Studio(lambda: fake, workers=1, places=1)
+    studio = Studio(lambda: fake, Limits(queue=1))
     fake.frames, fake.delay = 1000, 0.02
 
     async def visitors() -> None:
@@ -126,7 +130,7 @@ def test_the_pipeline_is_made_once_for_many_visitors(files: dict[str, Path]) -> 
     async def visitors() -> list[list[Moment | Result]]:
         return await asyncio.gather(*(everything(studio, talk(files)) for _ in range(6)))
 
-    studio = Studio(factory, workers=4)
+    studio = Studio(factory, Limits(workers=4))
     studio.warm()
     endings = [steps[-1] for steps in asyncio.run(visitors())]
     studio.close()

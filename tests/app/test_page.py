@@ -144,7 +144,7 @@ def test_progress_names_the_stage_counts_frames_and_tells_the_time_left(
     done, total = int(shown.split()[0]), int(shown.split()[2])
     assert total == 100
     assert 40 <= done <= 75, f"2 s left of 5 s, but it says {shown}"
-    assert card.locator(".behind li").all_inner_texts()[-1:] == ["Reading the portrait"]
+    assert card.locator(".stages .past").all_inner_texts()[-1:] == ["Reading the portrait"]
     playing(page)
 
 
@@ -251,7 +251,7 @@ def test_who_must_wait_sees_their_place_and_a_full_house_is_refused(
     jobs = []
     for other in others[:3]:
         jobs.append(other.submit(**asked, api_name="/talk"))
-        while len(server.studio._jobs) < len(jobs):
+        while len(server.studio._line) < len(jobs):
             time.sleep(0.02)
     page.click("#make-talk")
     expect(page.locator(".card.working .steps")).to_have_text("3 clips come before yours")
@@ -263,7 +263,7 @@ def test_who_must_wait_sees_their_place_and_a_full_house_is_refused(
     page.click("#stop-talk")
     jobs[2].cancel()
     expect(page.locator(".card")).to_contain_text("Stopped")
-    while len(server.studio._jobs) > 1:
+    while len(server.studio._line) > 1:
         time.sleep(0.02)
     jobs[0].cancel()
     assert server.fake.cancelled.wait(3)

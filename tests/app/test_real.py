@@ -28,7 +28,7 @@ def real() -> Iterator[tuple[str, object]]:
 
     page, studio = app.build_app(app.load_pipeline)
     warmed = studio.warm()
-    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, **app.launch_options())
+    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, **app.launch_options(studio))
     warmed.result()
     yield url, studio
     page.close(verbose=False)

@@ -1,0 +1,171 @@
+"""Who comes next: jobs of all visitors in one line, in which nobody waits for another's second clip."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from app_limits import Visitor
+from pipeline.errors import Cancelled
+
+
+@dataclass(frozen=True)
+class Moment:
+    """How far a job has come: `done` of `total` steps of `stage`, the stages before it, seconds left in it.
+
+    While it waits, `ahead` jobs come before it, and `seconds_left` is when it is likely to begin. `live` is the name
+    under which its clip can be watched already, and `speed` how many frames are drawn a second.
+    """
+
+    stage: str = "waiting"
+    done: int = 0
+    total: int = 0
+    finished: tuple[str, ...] = ()
+    seconds_left: float | None = None
+    ahead: int = 0
+    live: str = ""
+    speed: float = 0.0
+
+
+@dataclass(eq=False)
+class Job:
+    """One visitor's work: its last moment and whether it must stop.
+
+    Attributes:
+        visitor: whose it is.
+        length: seconds of its sound, 0 if unknown.
+        live: folder of the pieces that can be watched.
+        token: unguessable name of the job.
+        work: does it, in a worker's thread; None while its files are looked at, when it may not be taken.
+        result: what its work returns.
+    """
+
+    visitor: Visitor = field(default_factory=Visitor)
+    length: float = 0.0
+    live: Path | None = None
+    token: str = ""
+    work: Callable[[], Any] | None = None
+    stop: threading.Event = field(default_factory=threading.Event)
+    moment: Moment = field(default_factory=Moment)
+    result: Future = field(default_factory=Future)
+    began: float = 0.0
+    _stage_start: float = 0.0
+    _first_done: int = 0
+
+    def report(self, stage: str, done: int, total: int) -> None:
+        """The pipeline's progress callback.
+
+        Raises:
+            Cancelled: if the visitor pressed Stop or went away.
+        """
+        if self.stop.is_set():
+            raise Cancelled
+        now, finished = time.monotonic(), self.moment.finished
+        if stage != self.moment.stage:
+            if self.moment.stage != "waiting" and self.moment.stage not in finished:
+                finished = (*finished, self.moment.stage)
+            self._stage_start, self._first_done = now, done
+        steps, spent = done - self._first_done, now - self._stage_start
+        # The first second's rate says little: models still load, caches are cold.
+        left = spent / steps * (total - done) if steps > 0 and spent > 1 else None
+        speed = steps / spent if steps > 0 and spent > 0.2 else 0.0
+        self.moment = Moment(stage, done, total, finished, left, speed=speed)
+
+
+class Line:
+    """Jobs that wait or are in work. May be used by several threads.
+
+    The next job is that of the visitor who has the fewest before it, in work or waiting; among equals whoever came
+    first. So ten clips of one visitor delay another's first by one at most. Tabs of one address count apart only
+    where the addresses are even.
+
+    Args:
+        workers: how many jobs are in work at once.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self._workers = workers
+        self._lock = threading.Lock()
+        self._waiting: list[Job] = []
+        self._working: list[Job] = []
+        self._speeds: deque[tuple[float, float]] = deque(maxlen=20)
+        """Seconds of work and of sound of the last jobs."""
+
+    def __len__(self) -> int:
+        return len(self._waiting) + len(self._working)
+
+    def jobs(self) -> list[Job]:
+        """All that wait or work."""
+        with self._lock:
+            return [*self._working, *self._waiting]
+
+    def of(self, address: str) -> int:
+        """How many jobs an address has waiting or in work."""
+        return sum(job.visitor.address == address for job in self.jobs())
+
+    def add(self, job: Job) -> None:
+        """Put a job into the line."""
+        with self._lock:
+            self._waiting.append(job)
+
+    def take(self) -> Job | None:
+        """The job to work on next, if any waits."""
+        with self._lock:
+            job = next((job for job in self._order() if job.work is not None), None)
+            if job is None:
+                return None
+            self._waiting.remove(job)
+            self._working.append(job)
+            job.began = time.monotonic()
+            job.result.set_running_or_notify_cancel()  # from here on only its work ends it
+            return job
+
+    def remove(self, job: Job, finished: bool = False) -> None:
+        """Take a job out, wherever it is; `finished` says that its time is an example for others."""
+        with self._lock:
+            if job in self._waiting:
+                self._waiting.remove(job)
+            if job in self._working:
+                self._working.remove(job)
+                if finished:
+                    self._speeds.append((time.monotonic() - job.began, job.length))
+
+    def place(self, job: Job) -> tuple[int, float | None]:
+        """How many jobs come before a waiting one, and in how many seconds it will probably begin."""
+        with self._lock:
+            if job not in self._waiting:
+                return 0, None
+            before = self._order()
+            before = before[: before.index(job)]
+            ahead = max(0, len(self._working) + len(before) - self._workers + 1)
+            times = [self._left(other) for other in [*self._working, *before]]
+            if not ahead or None in times:
+                return ahead, None
+            return ahead, sum(times) / self._workers  # type: ignore[arg-type]
+
+    def _left(self, job: Job) -> float | None:
+        """Seconds of work that a job still needs, by its own progress or the last jobs' speed."""
+        if job in self._working and job.moment.seconds_left is not None:
+            return job.moment.seconds_left
+        if not self._speeds:
+            return None
+        work, sound = (sum(column) for column in zip(*self._speeds, strict=True))
+        whole = work / sound * job.length if sound and job.length else work / len(self._speeds)
+        return max(0.0, whole - (time.monotonic() - job.began)) if job in self._working else whole
+
+    def _order(self) -> list[Job]:
+        """Those that wait, next first."""
+        addresses: dict[str, int] = {}
+        sessions: dict[Visitor, int] = {}
+        keys = {}
+        for index, job in enumerate([*self._working, *self._waiting]):
+            keys[job] = (addresses.get(job.visitor.address, 0), sessions.get(job.visitor, 0), index)
+            addresses[job.visitor.address] = addresses.get(job.visitor.address, 0) + 1
+            sessions[job.visitor] = sessions.get(job.visitor, 0) + 1
+        return sorted(self._waiting, key=keys.__getitem__)
