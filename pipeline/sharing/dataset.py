@@ -240,7 +240,7 @@ def _stand_back(attempt: int) -> None:
 def _hub_errors() -> tuple[type[Exception], ...]:
     from huggingface_hub.errors import HTTPError, XetDownloadError
 
-    return HTTPError, XetDownloadError, OSError, ValueError
+    return HTTPError, XetDownloadError, OSError, ValueError, RuntimeError  # the last: an upload that failed
 
 
 def _status(error: Exception) -> int:

@@ -29,7 +29,7 @@ class DatasetHub(Hub):
     """Attributes:
     pushed: large files by repository and SHA-256.
     overtaken: how many commits are still to be overtaken by somebody else's.
-    broken: start of the paths that answer with status 500.
+    broken: starts of paths, with the status that they answer with.
     """
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class DatasetHub(Hub):
         self.RequestHandlerClass = _DatasetHandler
         self.pushed: dict[str, dict[str, Pushed]] = {}
         self.overtaken = 0
-        self.broken: tuple[str, ...] = ()
+        self.broken: dict[str, int] = {}
 
     def files(self, name: str) -> set[str]:
         """Names of the files of a repository's main branch."""
@@ -50,9 +50,10 @@ class _DatasetHandler(hub_server._Handler):
     def _serve(self) -> None:
         self.path = re.sub(r"^/api/datasets/", "/api/models/", self.path)
         self.path = re.sub(r"^/datasets/", "/", self.path)
-        if self.path.startswith(self.server.broken or ("\0",)):
-            self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            return self._send(500)
+        for start, status in self.server.broken.items():
+            if self.path.startswith(start):
+                self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                return self._send(status)
         path = self.path.split("?")[0]
         for method, pattern, answer in _MORE:
             found = re.fullmatch(pattern, path)
