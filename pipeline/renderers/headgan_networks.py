@@ -2,16 +2,21 @@
 
 The flow network lays the reference image's features where the driving face wants them; the rendering network turns
 drawn faces into a picture, told of appearance by SPADE blocks and of sound by AdaIN blocks. Channel counts follow from
-one width (32 in the paper): pixel shuffling by two takes a quarter of them, so scales have w, 4w and 16w.
+one width (32 in the paper): pixel shuffling by two takes a quarter of them, so scales have w, 4w and 16w. With more
+than one reference the rendering network is told of them by `headgan_references`; with one it is the paper's.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from pipeline.renderers.headgan_references import Embedding, Gathered
 
 FACE_CHANNELS = 3
 
@@ -26,6 +31,7 @@ class HeadGANConfig:
         past: frames before the current one whose faces are seen too; the paper has 2.
         sound_dim: length of the sound vector; the paper's is 300.
         hidden: channels inside SPADE's own layers; 128 in Park 2019.
+        references: pictures of the person that it learned to take at once (Chen 2020 §4); the paper has 1.
     """
 
     size: int = 256
@@ -33,6 +39,7 @@ class HeadGANConfig:
     past: int = 2
     sound_dim: int = 300
     hidden: int = 128
+    references: int = 1
 
     @property
     def faces(self) -> int:
@@ -49,12 +56,16 @@ class Generated:
         warped: (B, 3, S, S) the reference image moved by the flow.
         flow: (B, 2, S, S) pixels, right and down: where in the reference each pixel comes from.
         features: the reference's features moved by the flow, coarse to fine.
+        attention: (B, K, C, S / 4, S / 4) how much each of K references counts where; None with one.
+
+    With K references flow, features and the warped image have them as a second axis.
     """
 
     image: Tensor
     warped: Tensor
     flow: Tensor
     features: tuple[Tensor, ...]
+    attention: Tensor | None = None
 
 
 class SPADE(nn.Module):
@@ -67,12 +78,36 @@ class SPADE(nn.Module):
         self.gamma = nn.Conv2d(hidden, channels, 3, padding=1)
         self.beta = nn.Conv2d(hidden, channels, 3, padding=1)
 
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        """(B, C, h, w) from x of that shape and a condition of any size."""
+    def forward(self, x: Tensor, condition: Tensor, gains: tuple[Tensor, Tensor, Tensor] | None = None) -> Tensor:
+        """(B, C, h, w) from x of that shape and a condition of any size; gains (B, channels) of hidden, γ and β."""
         if condition.shape[-2:] != x.shape[-2:]:
             condition = functional.interpolate(condition, x.shape[-2:], mode="nearest")
         hidden = functional.relu(self.shared(condition))
-        return self.norm(x) * (1 + self.gamma(hidden)) + self.beta(hidden)
+        if gains is None:
+            return self.norm(x) * (1 + self.gamma(hidden)) + self.beta(hidden)
+        inside, scale, shift = (gain[..., None, None] for gain in gains)
+        hidden = inside * hidden
+        return self.norm(x) * (1 + scale * self.gamma(hidden)) + shift * self.beta(hidden)
+
+
+class Composition(nn.Module):
+    """Normalisation told by several pictures at once: their scales and shifts add up (Chen 2020 §4.3, figure 6).
+
+    Args:
+        channels: of what is normalised.
+        conditions: channels of each picture; gains from the references act on the first.
+        hidden: channels inside.
+    """
+
+    def __init__(self, channels: int, conditions: tuple[int, ...], hidden: int) -> None:
+        super().__init__()
+        self.spades = nn.ModuleList(SPADE(channels, condition, hidden) for condition in conditions)
+
+    def forward(self, x: Tensor, told: tuple[tuple[Tensor, ...], tuple[Tensor, Tensor, Tensor] | None]) -> Tensor:
+        """(B, C, h, w) from x of that shape, the pictures, and the gains (None is 1)."""
+        pictures, gains = told
+        parts = [spade(x, picture) for spade, picture in zip(self.spades[1:], pictures[1:], strict=True)]
+        return torch.stack([self.spades[0](x, pictures[0], gains), *parts]).sum(0)
 
 
 class AdaIN(nn.Module):
@@ -107,6 +142,11 @@ class Block(nn.Module):
 def spade_block(channels: int, condition: int, hidden: int) -> Block:
     """A block told by pictures or feature maps."""
     return Block([SPADE(channels, condition, hidden) for _ in range(2)], channels)
+
+
+def composing_block(channels: int, conditions: tuple[int, ...], hidden: int) -> Block:
+    """A block told by several pictures or feature maps."""
+    return Block([Composition(channels, conditions, hidden) for _ in range(2)], channels)
 
 
 def adain_block(channels: int, condition: int) -> Block:
@@ -156,43 +196,101 @@ class DenseFlow(nn.Module):
 
 
 class Rendering(nn.Module):
-    """R of table 3: from drawn faces to a picture."""
+    """R of table 3: from drawn faces to a picture. With several references its SPADE blocks are compositions."""
 
     def __init__(self, config: HeadGANConfig) -> None:
         super().__init__()
         width, hidden = config.width, config.hidden
         self.encoder = Encoder(config.faces, width)
         scales = (16 * width, 4 * width, width)
-        self.looks = nn.ModuleList(spade_block(channels, channels, hidden) for channels in scales)
+        if config.references == 1:
+            self.looks = nn.ModuleList(spade_block(channels, channels, hidden) for channels in scales)
+            self.last = spade_block(width, 3, hidden)
+        else:
+            self.looks = nn.ModuleList(composing_block(channels, (channels,) * 3, hidden) for channels in scales)
+            self.last = composing_block(width, (3, 3), hidden)
         self.sounds = nn.ModuleList(adain_block(channels, config.sound_dim) for channels in scales)
-        self.last = spade_block(width, 3, hidden)
         self.leave = nn.Conv2d(width, 3, 7, padding=3)
 
     def forward(self, faces: Tensor, features: tuple[Tensor, ...], warped: Tensor, sound: Tensor) -> Tensor:
         """(B, 3, S, S) in -1..1."""
-        x = self.encoder(faces)[0]
+        return self._decode(self.encoder(faces)[0], features, warped, sound)
+
+    def compose(self, faces: Tensor, gathered: Gathered, sound: Tensor) -> Tensor:
+        """The same of several references: driving face, references and the matched one tell of each scale together."""
+        encoded = self.encoder(faces)
+        pictures = zip(encoded, gathered.features, gathered.matched, strict=True)
+        told = [(three, gains) for three, gains in zip(pictures, gathered.gains, strict=True)]
+        return self._decode(encoded[0], told, ((gathered.picture, gathered.nearest), None), sound)
+
+    def _decode(self, x: Tensor, told: Sequence[Any], last: Any, sound: Tensor) -> Tensor:
         for scale, (look, hear) in enumerate(zip(self.looks, self.sounds, strict=True)):
             if scale:
                 x = functional.pixel_shuffle(x, 2)
-            x = hear(look(x, features[scale]), sound)
-        return torch.tanh(self.leave(functional.leaky_relu(self.last(x, warped), 0.2)))
+            x = hear(look(x, told[scale]), sound)
+        return torch.tanh(self.leave(functional.leaky_relu(self.last(x, last), 0.2)))
 
 
 class HeadGANNetwork(nn.Module):
-    """G: both networks; `sound_mean` and `sound_spread` bring the sound vectors to a common scale."""
+    """G: both networks; `sound_mean` and `sound_spread` bring the sound vectors to a common scale.
+
+    With `config.references` above 1, pictures of the person have an axis more, (B, K, 3, S, S), for any K.
+    """
 
     def __init__(self, config: HeadGANConfig | None = None) -> None:
         super().__init__()
         self.config = config or HeadGANConfig()
         self.flow = DenseFlow(self.config)
         self.rendering = Rendering(self.config)
+        self.embedding: Embedding | None = None
+        if self.config.references > 1:
+            width = self.config.width
+            encoders = (Encoder(FACE_CHANNELS, width) for _ in range(2))
+            self.embedding = Embedding(width, self.config.hidden, _Coarse(next(encoders)), next(encoders))
         self.register_buffer("sound_mean", torch.zeros(self.config.sound_dim))
         self.register_buffer("sound_spread", torch.ones(self.config.sound_dim))
+
+    def forward(
+        self,
+        faces: Tensor,
+        reference: Tensor,
+        reference_face: Tensor,
+        sound: Tensor | None,
+        matched: Tensor | None = None,
+    ) -> Generated:
+        """Frames for drawn faces.
+
+        Args:
+            faces: (B, 3 (past + 1), S, S) as `FaceImages` draws them, oldest first.
+            reference: (B, 3, S, S) in -1..1, or (B, K, 3, S, S).
+            reference_face: of that shape, its drawn face.
+            sound: (B, sound_dim), see `pipeline.drivers.sound_window`; None is a sound unknown.
+            matched: (B,) which of K references is nearest, see `headgan_references.match`.
+        """
+        return self.paint(faces, reference, self.features(reference, reference_face), sound, matched)
+
+    def features(self, reference: Tensor, reference_face: Tensor) -> tuple[Tensor, ...]:
+        """What `paint` is told of the reference's looks, coarse to fine: the same for all frames of a clip."""
+        if self.embedding is None:
+            return self.flow.encoder(torch.cat([reference, reference_face], 1))
+        pictures, faces = reference.flatten(0, 1), reference_face.flatten(0, 1)
+        embedded = self.embedding.embed(self.flow.encoder(torch.cat([pictures, faces], 1)), faces)
+        return tuple(one.unflatten(0, reference.shape[:2]) for one in embedded)
 
     def moved(
         self, reference: Tensor, features: tuple[Tensor, ...], faces: Tensor
     ) -> tuple[Tensor, tuple[Tensor, ...], Tensor]:
         """Flow, the reference's features moved by it, and the reference image moved by it."""
+        if self.embedding is not None:
+            lead = reference.shape[:2]
+            flat = tuple(one.flatten(0, 1) for one in features[:3])
+            flow, moved, warped = self._moved(reference.flatten(0, 1), flat, faces.repeat_interleave(lead[1], 0))
+            return flow.unflatten(0, lead), tuple(one.unflatten(0, lead) for one in moved), warped.unflatten(0, lead)
+        return self._moved(reference, features, faces)
+
+    def _moved(
+        self, reference: Tensor, features: tuple[Tensor, ...], faces: Tensor
+    ) -> tuple[Tensor, tuple[Tensor, ...], Tensor]:
         flow = self.flow(features, faces)
         fine = flow.float()
         middle = functional.avg_pool2d(fine, 2) / 2  # bilinear halving, and pixels are twice as large
@@ -200,32 +298,51 @@ class HeadGANNetwork(nn.Module):
         warped = tuple(warp(one, by) for one, by in zip(features, (coarse, middle, fine), strict=True))
         return flow, warped, warp(reference, fine)
 
-    def forward(self, faces: Tensor, reference: Tensor, reference_face: Tensor, sound: Tensor | None) -> Generated:
-        """Frames for drawn faces.
-
-        Args:
-            faces: (B, 3 (past + 1), S, S) as `FaceImages` draws them, oldest first.
-            reference: (B, 3, S, S) in -1..1.
-            reference_face: (B, 3, S, S) its drawn face.
-            sound: (B, sound_dim), see `pipeline.drivers.sound_window`; None is a sound unknown.
-        """
-        return self.paint(faces, reference, self.features(reference, reference_face), sound)
-
-    def features(self, reference: Tensor, reference_face: Tensor) -> tuple[Tensor, ...]:
-        """What `paint` is told of the reference's looks, coarse to fine: the same for all frames of a clip."""
-        return self.flow.encoder(torch.cat([reference, reference_face], 1))
-
-    def paint(self, faces: Tensor, reference: Tensor, features: tuple[Tensor, ...], sound: Tensor | None) -> Generated:
+    def paint(
+        self,
+        faces: Tensor,
+        reference: Tensor,
+        features: tuple[Tensor, ...],
+        sound: Tensor | None,
+        matched: Tensor | None = None,
+    ) -> Generated:
         """`forward` with the reference's features at hand."""
         flow, moved, warped = self.moved(reference, features, faces)
-        image = self.rendering(faces, moved, warped, self.heard(sound, faces))
-        return Generated(image, warped, flow, moved)
+        heard = self.heard(sound, faces)
+        if self.embedding is None:
+            return Generated(self.rendering(faces, moved, warped, heard), warped, flow, moved)
+        gathered = self.gathered(faces, features, moved, warped, matched)
+        return Generated(self.rendering.compose(faces, gathered, heard), warped, flow, moved, gathered.attention)
+
+    def gathered(
+        self,
+        faces: Tensor,
+        features: tuple[Tensor, ...],
+        moved: tuple[Tensor, ...],
+        warped: Tensor,
+        matched: Tensor | None,
+    ) -> Gathered:
+        """What several references have to say of the frames; without a match the first is taken for the nearest."""
+        if matched is None:
+            matched = torch.zeros(len(faces), dtype=torch.long, device=faces.device)
+        return self.embedding(moved, warped, *features[3:], faces[:, -FACE_CHANNELS:], matched)
 
     def heard(self, sound: Tensor | None, like: Tensor) -> Tensor:
         """The sound vectors at a common scale; zeros, the mean, where there is none."""
         if sound is None:
             return like.new_zeros(len(like), self.config.sound_dim)
         return ((sound - self.sound_mean) / self.sound_spread).clamp(-5, 5)
+
+
+class _Coarse(nn.Module):
+    """An encoder's features at a quarter of the size."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.encoder(x)[0]
 
 
 def warp(picture: Tensor, flow: Tensor) -> Tensor:
@@ -236,5 +353,7 @@ def warp(picture: Tensor, flow: Tensor) -> Tensor:
     )
     x = (2 * (columns + flow[:, 0]) + 1) / width - 1
     y = (2 * (rows + flow[:, 1]) + 1) / height - 1
-    grid = torch.stack([x, y], -1).to(picture.dtype)
-    return functional.grid_sample(picture, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    # In half precision places would be off by up to half a pixel.
+    grid = torch.stack([x, y], -1).float()
+    sampled = functional.grid_sample(picture.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return sampled.to(picture.dtype)

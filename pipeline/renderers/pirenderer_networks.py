@@ -221,8 +221,10 @@ def moved(picture: Tensor, flow: Tensor) -> Tensor:
     places = torch.stack([x, y], 1)
     if places.shape[-2:] != picture.shape[-2:]:
         places = functional.interpolate(places, picture.shape[-2:], mode="bilinear", align_corners=False)
-    grid = places.permute(0, 2, 3, 1).to(picture.dtype)
-    return functional.grid_sample(picture, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    # In half precision places would be off by up to half a pixel.
+    grid = places.permute(0, 2, 3, 1).float()
+    sampled = functional.grid_sample(picture.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return sampled.to(picture.dtype)
 
 
 class _Normed(nn.Module):

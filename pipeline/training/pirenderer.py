@@ -1,37 +1,37 @@
 """Train PIRenderer on the corpus, driven by our own coefficients: self-reenactment, warping first (Ren 2021 §3.4).
 
-    python -m pipeline.training.pirenderer CORPUS OUTPUT --cache CACHE --minutes 600
+    python -m pipeline.training.pirenderer CORPUS OUTPUT --cache CACHE --steps 400000 --mixed-precision bf16
 
 Both frames of a pair learn from each other in each step. Losses are perceptual distances of the moved and of the
 painted picture at four scales, the latter with a style term, for which VGG-19's weights are needed (`--vgg FILE`);
-without them `pipeline.training.perceptual` takes a pyramid instead, and there is no style term.
+without them `pipeline.training.perceptual` takes a pyramid instead, and there is no style term. The loop is
+`pipeline.training.renderer_training`.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.errors import InputError
-from pipeline.face.morphable import MorphableModel
-from pipeline.hub import EMBEDDED
-from pipeline.renderers.neural import HeadWindow, to_pictures, to_tensor
+from pipeline.renderers.neural import to_pictures, to_tensor
 from pipeline.renderers.pirenderer import PIRendererNetwork, own_rows
 from pipeline.renderers.pirenderer_networks import RADIUS, PIRendererConfig
-from pipeline.training.corpus import read_manifest
-from pipeline.training.footage import KINDS
+from pipeline.training.headgan import pixels
 from pipeline.training.perceptual import Perceptual
-from pipeline.training.renderer_lessons import RendererLesson, clip_sound, prepare
+from pipeline.training.renderer_lessons import RendererLesson
+from pipeline.training.renderer_training import Course, Sample, Turn, settings_of
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from pipeline.training.renderer_command import Arguments
 
 _SCALES = 4
 
@@ -41,13 +41,11 @@ class Settings:
     """Of training; the published ones by default.
 
     Attributes:
-        batch: pairs a step.
         learning_rate: Adam's.
-        warping_share: of the time in which only the warping learns; half in the paper.
+        warping_share: of the training in which only the warping learns; half in the paper.
         warped, painted, style: weights of the losses.
     """
 
-    batch: int = 8
     learning_rate: float = 1e-4
     warping_share: float = 0.5
     warped: float = 2.5
@@ -55,40 +53,38 @@ class Settings:
     style: float = 250.0
 
 
-@dataclass(frozen=True)
-class Pairs:
-    """B pictures to start from, windows (B, 73, 27) of where to go, and what it looks like there, (B, 3, S, S)."""
+class PIRendererCourse(Course):
+    """The networks and their losses.
 
-    source: Tensor
-    windows: Tensor
-    target: Tensor
+    Args:
+        network: to be trained.
+        settings: see there.
+        perceptual: distance of pictures.
+    """
 
-
-class Trainer:
-    """The networks and their optimiser."""
+    decay = 0.998
 
     def __init__(self, network: PIRendererNetwork, settings: Settings, perceptual: Perceptual) -> None:
-        self.network, self.settings = network, settings
-        self.perceptual = perceptual.to(next(network.parameters()).device)
-        self.optimiser = torch.optim.Adam(network.parameters(), settings.learning_rate, betas=(0.5, 0.999))
-        self.average = torch.optim.swa_utils.AveragedModel(
-            network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998)
-        )
+        self.network, self.settings, self.perceptual = network, settings, perceptual
+        self.learning_rate = settings.learning_rate
+        self.draw = draw
+        self.told = settings_of(network.config, settings)
 
-    def step(self, pairs: Pairs, paint: bool) -> dict[str, float]:
-        """One step; the value of each loss."""
-        made = self.network(pairs.source, pairs.windows, paint)
-        losses = {"warped": self._distance(made.warped, pairs.target)}
+    def turns(self, batch: dict[str, Tensor], done: float) -> Iterator[Turn]:
+        """The distance of what was moved; in the second half, of what was painted too."""
+        source, target = (pixels(batch[name].flatten(0, 1)) for name in ("source", "target"))
+        made = self.network(source, batch["windows"].flatten(0, 1), paint=done >= self.settings.warping_share)
+        losses = {"warped": self._distance(made.warped, target)}
         total = self.settings.warped * losses["warped"]
         if made.image is not None:
-            losses["painted"] = self._distance(made.image, pairs.target)
-            losses["style"] = self._style(made.image, pairs.target)
+            losses["painted"] = self._distance(made.image, target)
+            losses["style"] = self._style(made.image, target)
             total = total + self.settings.painted * (losses["painted"] + self.settings.style * losses["style"])
-        self.optimiser.zero_grad(set_to_none=True)
-        total.backward()
-        self.optimiser.step()
-        self.average.update_parameters(self.network)
-        return {name: float(value.detach()) for name, value in losses.items()}
+        yield Turn("network", total, losses)
+
+    def sheet(self, network: nn.Module, clip: RendererLesson) -> np.ndarray:
+        """Four frames of a clip, see `sheet`."""
+        return sheet(network, clip, np.linspace(0, len(clip) - 1, 4).astype(int).tolist())
 
     def _distance(self, made: Tensor, truth: Tensor) -> Tensor:
         """Perceptual distance at four scales, each half the one before."""
@@ -114,63 +110,24 @@ def _gram(features: Tensor) -> Tensor:
 
 def lesson_rows(lesson: RendererLesson) -> np.ndarray:
     """(T, 73) what the network is told of a lesson's frames."""
-    left, top, side, width, height = lesson.place.tolist()
-    return own_rows(lesson.coefficients, HeadWindow(left, top, side, lesson.frames.shape[1]), (width, height))
+    return own_rows(lesson.coefficients, lesson.window, lesson.picture_size)
 
 
-def draw_pairs(lessons: list[tuple[RendererLesson, np.ndarray]], count: int, random: np.random.Generator) -> Pairs:
-    """Random pairs of frames of random clips, each pair in both directions: 2 `count` rows."""
-    sources, windows, targets = [], [], []
-    for lesson, rows in (lessons[i] for i in random.integers(len(lessons), size=count)):
-        pair = random.integers(len(lesson), size=2)
-        for source, target in (pair, pair[::-1]):
-            around = np.clip(np.arange(target - RADIUS, target + RADIUS + 1), 0, len(lesson) - 1)
-            sources.append(lesson.frames[source])
-            windows.append(rows[around].T)
-            targets.append(lesson.frames[target])
-    return Pairs(to_tensor(np.stack(sources)), torch.from_numpy(np.stack(windows)), to_tensor(np.stack(targets)))
+def draw(clip: RendererLesson, random: np.random.Generator) -> Sample:
+    """A random pair of frames of a clip, in both directions.
 
-
-def train(
-    lessons: list[RendererLesson],
-    config: PIRendererConfig,
-    settings: Settings,
-    seconds: float,
-    perceptual: Perceptual | None = None,
-    device: str = "cpu",
-    seed: int = 0,
-    report: Callable[[int, dict[str, float]], None] = lambda step, losses: None,
-) -> PIRendererNetwork:
-    """Train for so long and return the moving average of the weights.
-
-    Args:
-        lessons: at least one, of `config.size`.
-        config: of the networks.
-        settings: of training.
-        seconds: how long.
-        perceptual: the pyramid unless given.
-        device: "cpu" or "cuda".
-        seed: chooses pairs and first weights.
-        report: told of each step's losses.
-
-    Raises:
-        InputError: if there is no lesson.
+    Returns:
+        source and target (2, S, S, 3) uint8, windows (2, 73, 27) of where to go.
     """
-    if not lessons:
-        raise InputError("There is no clip with a face to train on; check the corpus.")
-    torch.manual_seed(seed)
-    random = np.random.default_rng(seed)
-    network = PIRendererNetwork(config).to(device)
-    trainer = Trainer(network, settings, perceptual or Perceptual())
-    told = [(lesson, lesson_rows(lesson)) for lesson in lessons]
-    begun, step = time.monotonic(), 0
-    while (done := (time.monotonic() - begun) / seconds) < 1:
-        pairs = draw_pairs(told, settings.batch, random)
-        moved = Pairs(**{name: value.to(device) for name, value in vars(pairs).items()})
-        report(step, trainer.step(moved, paint=done >= settings.warping_share))
-        step += 1
-    trained = trainer.average.module if step > 1000 else network  # the average needs so long to forget its start
-    return trained.eval().requires_grad_(False)
+    pair, rows = random.integers(len(clip), size=2), lesson_rows(clip)
+    frames = clip.frames[pair]
+    windows = np.stack([window(rows, target) for target in pair[::-1]])
+    return {"source": frames, "windows": windows, "target": np.ascontiguousarray(frames[::-1])}
+
+
+def window(rows: np.ndarray, middle: int) -> np.ndarray:
+    """(73, 27) of rows (T, 73), those at the ends repeated beyond them."""
+    return rows[np.clip(np.arange(middle - RADIUS, middle + RADIUS + 1), 0, len(rows) - 1)].T.copy()
 
 
 @torch.no_grad()
@@ -180,51 +137,40 @@ def sheet(network: PIRendererNetwork, lesson: RendererLesson, frames: list[int],
     told = lesson_rows(lesson)
     rows = []
     for target in frames:
-        around = np.clip(np.arange(target - RADIUS, target + RADIUS + 1), 0, len(lesson) - 1)
-        window = torch.from_numpy(told[around].T.copy())[None].to(device)
-        made = network(to_tensor(lesson.frames[reference])[None].to(device), window)
+        around = torch.from_numpy(window(told, target))[None].to(device)
+        made = network(to_tensor(lesson.frames[reference])[None].to(device), around)
         pictures = [to_pictures(picture)[0] for picture in (made.warped, made.image)]
         rows.append(np.concatenate([lesson.frames[reference], *pictures, lesson.frames[target]], 1))
     return np.concatenate(rows)
 
 
-def main(
-    corpus: Path,
-    output: Path,
-    cache: Path = Path("cache"),
-    minutes: float = 600,
-    size: int = 256,
-    clips: int | None = None,
-    vgg: Path | None = None,
-    device: str | None = None,
-    **_: object,
-) -> None:
-    """Train on `split=train` and write the networks; losses and a sheet of pictures go to the cache."""
-    files = [file for file in read_manifest(corpus) if file.split == "train" and file.kind in KINDS][:clips]
-    lessons = list(prepare(files, MorphableModel.load(EMBEDDED / "face"), cache, size, clip_sound))
-    config, settings = PIRendererConfig(size=size), Settings()
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    with (cache / "pirenderer.jsonl").open("w") as log:
-        log.write(json.dumps({**asdict(config), **asdict(settings)}) + "\n")
+def main(corpus: Path, output: Path, width: int = 64, vgg: Path | None = None, **arguments: Unpack[Arguments]) -> None:
+    """Train on `split=train` and write the networks; see `pipeline.training.renderer_command`.
 
-        def report(step: int, losses: dict[str, float]) -> None:
-            if step % 50 == 0:
-                print(json.dumps({"step": step, **losses}), file=log, flush=True)
+    Args:
+        corpus: whose clips are prepared, if they are not yet.
+        output: folder for the weights.
+        width: the editing network's channels at full size; the warping network has half of them.
+        vgg: VGG-19's weights.
+        arguments: see `Arguments`.
+    """
+    from pipeline.training.renderer_command import teach
 
-        network = train(lessons, config, settings, 60 * minutes, Perceptual(vgg), device, report=report)
-    network.save(output)
-    picture = sheet(network, lessons[0], np.linspace(0, len(lessons[0]) - 1, 4).astype(int).tolist())
-    cv2.imwrite(str(cache / "pirenderer.png"), picture[..., ::-1])
+    config = PIRendererConfig(warping_width=width // 2, editing_width=width, most=4 * width, descriptor=4 * width)
+
+    def course(clips: Sequence[RendererLesson], size: int, seed: int) -> PIRendererCourse:
+        torch.manual_seed(seed)
+        return PIRendererCourse(PIRendererNetwork(replace(config, size=size)), Settings(), Perceptual(vgg))
+
+    teach("pirenderer", course, corpus, output, batch=arguments.pop("batch", None) or 8, **arguments)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("corpus", type=Path)
-    parser.add_argument("output", type=Path)
-    parser.add_argument("--cache", type=Path, default=Path("cache"), help="outside the repository")
-    parser.add_argument("--minutes", type=float, default=600)
-    parser.add_argument("--size", type=int, default=256)
-    parser.add_argument("--clips", type=int, help="only the first so many")
-    parser.add_argument("--vgg", type=Path, help="VGG-19's weights as safetensors")
-    parser.add_argument("--device")
-    main(**vars(parser.parse_args()))
+    from pipeline.training.renderer_command import parser, run
+
+    options = parser(__doc__)
+    options.add_argument(
+        "--width", type=int, default=64, help="channels at full size (default %(default)s, the paper's)"
+    )
+    options.add_argument("--vgg", type=Path, help="VGG-19's weights as safetensors")
+    run(main, options)

@@ -1,15 +1,14 @@
 """What neural renderers learn from: clips of the corpus cut to a window around the head, with coefficients and sound.
 
-Each clip is tracked, fitted and cut once and kept as one file in a cache outside the repository. Lessons are
+Each clip is tracked, fitted and cut once and kept in a shard (`pipeline.training.shards`). Lessons are
 self-reenactment: reference and frame are of the same clip (Doukas 2021 §4.1).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,9 +23,10 @@ from pipeline.video import VideoReader
 
 if TYPE_CHECKING:
     from pipeline.drivers.phonetics import PhoneNet
+    from pipeline.training.shards import StoredPictures
 
 _LONGEST = 250  # frames of a clip
-_ARRAYS = ("frames", "faces", "mouth", "expression", "pose", "crop", "sound", "place")
+ROWS = ("mouth", "expression", "pose", "crop", "sound", "place")
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class RendererLesson:
 
     Attributes:
         name: of the clip.
-        frames: (T, S, S, 3) uint8.
-        faces: (T, 3, S, S) uint8, the drawn faces of `FaceImages`, 255 for 1.
+        frames: (T, S, S, 3) uint8; an array, or pictures of a shard that are read when they are indexed.
+        faces: (T, 3, S, S) uint8, the drawn faces of `FaceImages`, 255 for 1; likewise.
         mouth: (T, 2) float32, the middle of the lips in pixels.
         coefficients: of T frames, of one identity and crop.
         sound: (T, D) sound vectors; no row where there is no sound.
@@ -44,8 +44,8 @@ class RendererLesson:
     """
 
     name: str
-    frames: np.ndarray
-    faces: np.ndarray
+    frames: np.ndarray | StoredPictures
+    faces: np.ndarray | StoredPictures
     mouth: np.ndarray
     coefficients: Coefficients
     sound: np.ndarray
@@ -54,53 +54,59 @@ class RendererLesson:
     def __len__(self) -> int:
         return len(self.frames)
 
-    def save(self, path: Path) -> None:
-        """Write one .npz."""
-        own = {name: getattr(self, name) for name in ("frames", "faces", "mouth", "sound", "place")}
-        rows = {name: getattr(self.coefficients, name) for name in ("expression", "pose", "crop")}
-        np.savez(path, **own, **rows)
+    def rows(self) -> dict[str, np.ndarray]:
+        """All but the pictures, by the names in `ROWS`; float32."""
+        held = {name: getattr(self, name) for name in ("mouth", "sound", "place")}
+        held |= {name: getattr(self.coefficients, name) for name in ("expression", "pose", "crop")}
+        return {name: np.asarray(held[name], np.float32) for name in ROWS}
 
     @staticmethod
-    def load(path: Path) -> RendererLesson:
-        """Read what `save` wrote."""
-        with np.load(path) as arrays:
-            frames, faces, mouth, expression, pose, crop, sound, place = (arrays[name] for name in _ARRAYS)
-        return RendererLesson(path.stem, frames, faces, mouth, Coefficients(expression, pose, crop), sound, place)
+    def of_rows(
+        name: str,
+        frames: np.ndarray | StoredPictures,
+        faces: np.ndarray | StoredPictures,
+        rows: Mapping[str, np.ndarray],
+    ) -> RendererLesson:
+        """The lesson of pictures and what `rows` gave."""
+        mouth, expression, pose, crop, sound, place = (rows[row] for row in ROWS)
+        return RendererLesson(name, frames, faces, mouth, Coefficients(expression, pose, crop), sound, place)
+
+    @property
+    def window(self) -> HeadWindow:
+        """What of the clip's pictures is seen."""
+        left, top, side = self.place[:3].tolist()
+        return HeadWindow(left, top, side, self.frames.shape[1])
+
+    @property
+    def picture_size(self) -> tuple[float, float]:
+        """Width and height of the clip's pictures in pixels."""
+        return float(self.place[3]), float(self.place[4])
 
 
 def prepare(
     files: list[CorpusFile],
     model: MorphableModel,
-    cache: Path,
     size: int,
     hear: Callable[[CorpusFile, int], np.ndarray],
     longest: int = _LONGEST,
     log: Callable[[str], None] = print,
 ) -> Iterator[RendererLesson]:
-    """Lessons of some clips, from the cache or made and kept there; clips without faces are left out.
+    """Lessons of some clips, one after the other; clips without faces are left out.
 
     Args:
         files: clips of the corpus.
         model: fits the faces.
-        cache: a folder, outside the repository.
         size: S.
         hear: the sound vectors of a clip's first so many frames; none where it has no sound.
         longest: frames of a clip that are used.
-        log: told of each clip that is made.
+        log: told of each clip.
     """
-    folder = cache / f"renderers_{size}"
-    folder.mkdir(parents=True, exist_ok=True)
-    for file in files:
-        kept = folder / f"{file.name}.npz"
-        if not kept.exists():
-            for _, footage in read_footage([file], longest):
-                log(f"preparing {file.name}")
-                sound = hear(file, len(footage.frames))
-                if len(footage.frames) < min(longest, VideoReader(file.path).frames):  # where one is missing is unknown
-                    sound = sound[:0]
-                lesson(file.name, footage, model, size, sound).save(kept)
-        if kept.exists():
-            yield RendererLesson.load(kept)
+    for file, footage in read_footage(files, longest):
+        log(f"preparing {file.name}")
+        sound = hear(file, len(footage.frames))
+        if len(footage.frames) < min(longest, VideoReader(file.path).frames):  # where one is missing is unknown
+            sound = sound[:0]
+        yield lesson(file.name, footage, model, size, sound)
 
 
 def lesson(name: str, footage: Footage, model: MorphableModel, size: int, sound: np.ndarray) -> RendererLesson:

@@ -11,15 +11,16 @@ from heads import one_sentence
 
 from pipeline.coefficients import Coefficients
 from pipeline.devices import Runtime
-from pipeline.errors import InputError, WeightsError
+from pipeline.errors import WeightsError
 from pipeline.face import topology
 from pipeline.renderers.headgan import HeadGAN, HeadGANRenderer
 from pipeline.renderers.headgan_networks import Block, Encoder, HeadGANConfig, HeadGANNetwork, warp
 from pipeline.renderers.neural import FaceImages, HeadWindow, to_pictures, to_tensor
 from pipeline.training import discriminators
-from pipeline.training.headgan import Settings, Trainer, draw_batch, mouth_crop, sheet, train
+from pipeline.training.headgan import HeadGANCourse, Settings, draw, mouth_crop, pixels, sheet
 from pipeline.training.perceptual import VGG19, Perceptual
 from pipeline.training.renderer_lessons import RendererLesson
+from pipeline.training.renderer_training import Options, train
 
 SMALL = HeadGANConfig(size=32, width=4, sound_dim=6, hidden=8)
 CPU = Runtime()
@@ -216,20 +217,23 @@ def lesson_of_squares(size: int = 32, frames: int = 12) -> RendererLesson:
         faces[i, :, 8:20, x : x + 12] = np.linspace(60, 255, 12).astype(np.uint8)
     mouth = np.stack([places + 6, np.full(frames, 14)], 1).astype(np.float32)
     rows = [np.zeros((frames, width), np.float32) for width in (64, 6, 3)]
+    rows[2][:] = (0.5, 0.5, 0.4)
     sound = np.random.default_rng(1).normal(2, 3, (frames, 6)).astype(np.float32)
     return RendererLesson("squares", pictures, faces, mouth, Coefficients(*rows), sound, PLACE)
 
 
-def test_batches_pair_frames_with_their_own_faces():
-    lesson = lesson_of_squares()
-    batch = draw_batch([lesson], 2, 8, np.random.default_rng(0), np.full(6, 7, np.float32))
-    assert batch.faces.shape == (8, 12, 32, 32) and batch.sound.shape == (8, 6)
-    for i in range(8):
-        assert ((batch.faces[i, -3] > 0) == (batch.target[i, 0] > 0)).all()
-        assert ((batch.reference_face[i, 0] > 0) == (batch.reference[i, 0] > 0)).all()
-    silenced = (batch.sound == 7).all(1)
-    assert 0 < silenced.sum() < 8
-    crops = mouth_crop(batch.target, batch.mouth)
+def test_lessons_pair_frames_with_their_own_faces():
+    lesson, random = lesson_of_squares(), np.random.default_rng(0)
+    drawn = [draw(lesson, random, past=2, references=1, sound_dim=6) for _ in range(8)]
+    for one in drawn:
+        assert one["faces"].shape == (12, 32, 32) and one["reference_face"].shape == (3, 32, 32)
+        assert ((one["faces"][-3] > 0) == (one["target"][..., 0] > 100)).all()
+        assert ((one["reference_face"][0] > 0) == (one["reference"][..., 0] > 100)).all()
+        assert one["heard"] == np.any(one["sound"]), "what is left out is not there"
+    assert 0 < sum(one["heard"] for one in drawn) < 8
+    target = pixels(torch.from_numpy(np.stack([one["target"] for one in drawn])))
+    assert target.shape == (8, 3, 32, 32) and target.min() >= -1 and target.max() <= 1
+    crops = mouth_crop(target, torch.from_numpy(np.stack([one["mouth"] for one in drawn])))
     assert crops.shape == (8, 3, 8, 8) and (crops[:, 0] > 0).all()
 
 
@@ -250,10 +254,10 @@ def test_the_judges_losses_are_the_hinge():
 
 
 def test_eq_9_weighs_the_losses():
-    trainer = Trainer(HeadGAN(SMALL), Settings(judge_width=4), Perceptual())
+    course = HeadGANCourse(HeadGAN(SMALL), Settings(judge_width=4), Perceptual())
     one = torch.ones(())
     names = ("adversarial", "pixels", "perceptual", "matching", "flow_pixels", "flow_perceptual", "temporal")
-    shares = {name: trainer._total({n: one * (n == name) for n in names}).item() for name in names}
+    shares = {name: course._total({n: one * (n == name) for n in names}).item() for name in names}
     assert list(shares.values()) == [1, 50, 10, 10, 50, 10, 30]
 
 
@@ -276,33 +280,21 @@ def test_perceptual_distance(tmp_path):
 
 
 def test_training_learns_to_move_the_square(tmp_path):
-    lesson = lesson_of_squares()
-    torch.manual_seed(0)
-    trainer = Trainer(HeadGAN(SMALL), Settings(judge_width=4, learning_rate=3e-3), Perceptual())
-    random = np.random.default_rng(0)
-    history = [trainer.step(draw_batch([lesson], 2, 3, random, np.zeros(6, np.float32))) for _ in range(18)]
+    lesson, history = lesson_of_squares(), []
+    settings = Settings(judge_width=4, learning_rate=3e-3)
+    course = HeadGANCourse.of([lesson], SMALL, settings, Perceptual())
+    assert course.network.sound_spread.min() > 1, "sound is brought to its own scale"
+    options = Options(tmp_path, steps=18, batch=3, log_every=1, device="cpu")
+    network = train(course, [lesson], options, lambda step, losses: history.append(losses))
     start, end = ({k: np.mean([h[k] for h in part]) for k in history[0]} for part in (history[:3], history[-3:]))
     assert end["pixels"] < 0.6 * start["pixels"]
     assert all(np.isfinite(list(h.values())).all() for h in history)
-    picture = sheet(trainer.network.eval(), lesson, [0, 11])
+    assert not network.training
+    picture = sheet(course.network.eval(), lesson, [0, 11])
     assert picture.shape == (64, 5 * 32, 3)
     made, real = picture[32:, 96:128].astype(int), picture[32:, 128:].astype(int)
     still = np.abs(lesson.frames[0].astype(int) - real).mean()
     assert np.abs(made - real).mean() < 0.6 * still, "closer to the moved square than the reference is"
-
-
-def test_training_without_lessons_is_one_sentence():
-    with pytest.raises(InputError) as error:
-        train([], SMALL, Settings(), 1)
-    assert one_sentence(error.value)
-
-
-def test_a_short_training_gives_a_network(tmp_path):
-    steps = []
-    settings = Settings(batch=2, judge_width=4)
-    network = train([lesson_of_squares()], SMALL, settings, 0.3, report=lambda step, losses: steps.append(step))
-    assert steps == list(range(len(steps))) and steps
-    assert not network.training and network.sound_spread.min() > 1, "sound is brought to its own scale"
 
 
 def test_pictures_and_tensors():

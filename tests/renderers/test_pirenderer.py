@@ -15,7 +15,7 @@ from scipy.io import savemat
 from pipeline.coefficients import Coefficients
 from pipeline.converters.pirenderer import PUBLISHED, convert
 from pipeline.devices import Runtime
-from pipeline.errors import InputError, WeightsError
+from pipeline.errors import WeightsError
 from pipeline.face import topology
 from pipeline.face.geometry import rotation_matrices
 from pipeline.face.morphable import MorphableModel
@@ -25,8 +25,9 @@ from pipeline.renderers.neural import HeadWindow
 from pipeline.renderers.pirenderer import BRIDGE, PIRenderer, PIRendererNetwork, own_rows
 from pipeline.renderers.pirenderer_networks import PIRendererConfig, PIRendererNetworks, moved
 from pipeline.training.perceptual import Perceptual
-from pipeline.training.pirenderer import Settings, Trainer, draw_pairs, lesson_rows, sheet, train
+from pipeline.training.pirenderer import PIRendererCourse, Settings, draw, lesson_rows, sheet
 from pipeline.training.renderer_lessons import RendererLesson
+from pipeline.training.renderer_training import Options, train
 
 SMALL = PIRendererConfig(size=64, descriptor=8, warping_width=4, editing_width=4, most=8)
 CPU = Runtime()
@@ -344,36 +345,25 @@ def lesson_of_squares(size: int = 64, frames: int = 12) -> RendererLesson:
 
 
 def test_pairs_go_both_ways():
-    lesson = lesson_of_squares()
-    rows = lesson_rows(lesson)
-    assert np.allclose(rows[:, 70:], [0.5, 0.525, 0.5])
-    pairs = draw_pairs([(lesson, rows)], 3, np.random.default_rng(0))
-    assert pairs.source.shape == (6, 3, 64, 64) and pairs.windows.shape == (6, 73, 27)
-    assert torch.equal(pairs.source[0], pairs.target[1]) and torch.equal(pairs.source[1], pairs.target[0])
-    for target, window in zip(pairs.target, pairs.windows, strict=True):
-        frame = round(float(window[67, 13]) / 0.6 + 6)
-        assert (target[0, 20] > 0.5).nonzero()[0, 0] == 8 + 2 * frame, "the window's middle is the frame"
+    lesson, random = lesson_of_squares(), np.random.default_rng(0)
+    assert np.allclose(lesson_rows(lesson)[:, 70:], [0.5, 0.525, 0.5])
+    for _ in range(3):
+        pair = draw(lesson, random)
+        source, target = pair["source"], pair["target"]
+        assert source.shape == (2, 64, 64, 3) and pair["windows"].shape == (2, 73, 27)
+        assert np.array_equal(source[0], target[1]) and np.array_equal(source[1], target[0])
+        for picture, told in zip(target, pair["windows"], strict=True):
+            frame = round(float(told[67, 13]) / 0.6 + 6)
+            assert np.flatnonzero(picture[20, :, 0] > 191)[0] == 8 + 2 * frame, "the window's middle is the frame"
 
 
-def test_training_learns_to_move_the_square():
+def test_training_learns_to_move_the_square(tmp_path):
     torch.manual_seed(0)
-    lesson = lesson_of_squares()
-    told = [(lesson, lesson_rows(lesson))]
-    trainer = Trainer(PIRendererNetwork(SMALL), Settings(learning_rate=4e-3), Perceptual())
-    random = np.random.default_rng(0)
-    history = [trainer.step(draw_pairs(told, 3, random), paint=step > 5) for step in range(30)]
-    assert "painted" not in history[0] and history[-1]["style"] == 0
+    lesson, history = lesson_of_squares(), []
+    course = PIRendererCourse(PIRendererNetwork(SMALL), Settings(learning_rate=4e-3, warping_share=0.2), Perceptual())
+    options = Options(tmp_path, steps=30, batch=3, log_every=1, device="cpu")
+    train(course, [lesson], options, lambda step, losses: history.append(losses))
+    assert "painted" not in history[0] and history[-1]["style"] == 0, "the warping learns first"
     painted = [losses["painted"] for losses in history if "painted" in losses]
-    assert np.mean(painted[-3:]) < 0.6 * np.mean(painted[:2])
-    assert sheet(trainer.network, lesson, [0, 11]).shape == (128, 4 * 64, 3)
-    with pytest.raises(InputError) as error:
-        train([], SMALL, Settings(), 1)
-    assert one_sentence(error.value)
-
-
-def test_a_short_training_gives_networks():
-    seen = []
-    settings = Settings(batch=2, learning_rate=1e-3)
-    network = train([lesson_of_squares()], SMALL, settings, 0.6, report=lambda step, losses: seen.append(losses))
-    assert not network.training and len(seen) >= 1
-    assert "painted" not in seen[0], "the warping learns first"
+    assert len(painted) == 24 and np.mean(painted[-3:]) < 0.6 * np.mean(painted[:2])
+    assert sheet(course.network, lesson, [0, 11]).shape == (128, 4 * 64, 3)

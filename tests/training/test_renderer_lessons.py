@@ -11,7 +11,7 @@ from pipeline.face import topology
 from pipeline.renderers.neural import HeadWindow
 from pipeline.training.corpus import CorpusFile
 from pipeline.training.footage import Footage
-from pipeline.training.renderer_lessons import RendererLesson, clip_sound, lesson, prepare
+from pipeline.training.renderer_lessons import clip_sound, lesson
 
 
 def sliding(portrait, frames: int = 4) -> Footage:
@@ -21,7 +21,7 @@ def sliding(portrait, frames: int = 4) -> Footage:
     return Footage(pictures, landmarks)
 
 
-def test_a_lesson_shows_faces_where_they_are(portraits, tmp_path):
+def test_a_lesson_shows_faces_where_they_are(portraits):
     portrait = portraits["man_beard"]
     sound = np.arange(6 * 3, dtype=np.float32).reshape(6, 3)
     made = lesson("man", sliding(portrait), portrait.model, 64, sound)
@@ -37,9 +37,7 @@ def test_a_lesson_shows_faces_where_they_are(portraits, tmp_path):
         inside = np.argwhere(drawn.max(0) > 0)[:, ::-1]
         outline = window.points(points[topology.OUTLINE, :2])
         assert np.abs(inside.min(0) - outline.min(0)).max() < 2.5 and np.abs(inside.max(0) - outline.max(0)).max() < 2.5
-    made.save(tmp_path / "man.npz")
-    again = RendererLesson.load(tmp_path / "man.npz")
-    assert again.name == "man" and np.array_equal(again.faces, made.faces) and np.array_equal(again.place, made.place)
+    assert made.window == window and made.picture_size == portrait.size
 
 
 def corpus_file(path: Path, kind: str = "talk", lag: int = 0) -> CorpusFile:
@@ -55,14 +53,3 @@ def test_sound_is_laid_beside_the_picture_by_the_clips_lag(repository):
     shapes = plain[:, 45:].reshape(30, 2 * HALF_WINDOW, -1)
     assert np.array_equal(shapes[11, 3], shapes[10, 4])
     assert clip_sound(corpus_file(path, kind="silent"), 30).shape == (0, SOUND_VECTOR_DIM)
-
-
-def test_clips_are_prepared_once(portraits, tmp_path):
-    """What is in the cache is read and not made again; the clip itself need not be there any more."""
-    portrait = portraits["man_beard"]
-    file = corpus_file(tmp_path / "gone.mp4")
-    folder = tmp_path / "renderers_64"
-    folder.mkdir()
-    lesson(file.name, sliding(portrait, 2), portrait.model, 64, np.zeros((0, 3))).save(folder / f"{file.name}.npz")
-    kept = list(prepare([file], portrait.model, tmp_path, 64, clip_sound, log=lambda line: None))
-    assert [one.name for one in kept] == ["talk__gone"] and len(kept[0]) == 2
