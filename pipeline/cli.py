@@ -1,7 +1,8 @@
 """The command line: `python -m pipeline COMMAND`.
 
-Exit codes: 0 done, 2 bad input (one sentence on stderr), 130 interrupted. An output file exists only if it is whole.
-By using talk, listen or reenact you state that you may use the face and the voice that you give; clips are marked as
+Exit codes: 0 done, 1 some rows of a batch failed, 2 bad input (one sentence on stderr), 3 verify found a file that was
+changed after it was signed, 130 interrupted. An output file exists only if it is whole.
+By using talk, listen, reenact or batch you state that you may use the face and the voice that you give; clips are marked as
 AI-generated.
 """
 
@@ -71,6 +72,14 @@ def _parser() -> argparse.ArgumentParser:
         "--absolute", action="store_true", help="take over placement too: for the same person in the same framing"
     )
 
+    batch = _command(commands, "batch", _batch, "make every clip of a manifest, and go on where it stopped")
+    batch.add_argument("manifest", metavar="MANIFEST", help="CSV or JSON Lines: a row a clip, see examples/batch.csv")
+    batch.add_argument("-o", "--output", required=True, metavar="FOLDER", help="for the clips and results.jsonl")
+    batch.add_argument("--weights", help="folder or Hub repository (default: embedded)")
+    batch.add_argument("--jobs", type=int, default=1, metavar="N", help="clips made at once (default %(default)s)")
+    batch.add_argument("--ray", metavar="ADDRESS", help='a Ray cluster makes them; "local" starts one here')
+    batch.add_argument("--json", action="store_true", help="one JSON object on stdout")
+
     evaluate = _command(commands, "evaluate", _evaluate, "measure generated clips against real ones")
     evaluate.add_argument("generated", nargs="?", metavar="GENERATED", help="a clip or a folder of clips")
     evaluate.add_argument("real", nargs="?", metavar="REAL", help="the real clip, or a folder with the same names")
@@ -135,7 +144,7 @@ def _parser() -> argparse.ArgumentParser:
     push.add_argument("--revision", metavar="BRANCH", help="made if it is not there (default: the main one)")
     push.add_argument("--private", action="store_true", help="make the repository a private one, if it is made")
 
-    verify = _command(commands, "verify", _verify, "tell whether a file carries our mark")
+    verify = _command(commands, "verify", _verify, "tell whether a file is marked as made, by whom, and unchanged since")
     verify.add_argument("file", metavar="FILE")
     verify.add_argument("--json", action="store_true", help="one JSON object on stdout")
     return parser
@@ -157,6 +166,7 @@ def _add_making(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", type=int, help="pixels of the longer side (default: the picture's own, up to 1920)")
     parser.add_argument("--expression-scale", type=float, default=1.0, metavar="0..2")
     parser.add_argument("--motion-scale", type=float, default=1.0, metavar="0..2")
+    parser.add_argument("--visible-tag", action="store_true", help='draw "AI-generated" into a corner of every frame')
     parser.add_argument("--coefficients", metavar="FILE", help="write the coefficients too, as safetensors")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
@@ -208,6 +218,7 @@ def _make(options: argparse.Namespace, start: Callable[[Any, dict[str, Any]], An
             "size": options.size,
             "renderer": options.renderer,
             "restore": options.restore,
+            "visible_tag": options.visible_tag,
             "progress": progress,
         },
     )
@@ -295,13 +306,24 @@ def _push(options: argparse.Namespace) -> None:
     print(pipe.push_to_hub(options.repository, revision=options.revision, private=options.private or None))
 
 
-def _verify(options: argparse.Namespace) -> int:
-    from pipeline.provenance import read_mark
+def _batch(options: argparse.Namespace) -> int:
+    from pipeline.batch import run_command
 
-    mark = read_mark(options.file)
-    found = mark is not None
-    if options.json:
-        print(json.dumps({"marked": found, "mark": None if mark is None else vars(mark)}))
-    else:
-        print(f"{options.file}: {mark.text if mark else 'carries no mark of ours'}")
-    return 0
+    progress = _Progress()
+    report = run_command(
+        options.manifest, options.output, options.weights, options.jobs, options.ray, progress=progress
+    )
+    progress.close()
+    for row, sentence in report.failed:
+        print(f"row {row}: {sentence}", file=sys.stderr)
+    told = f"{report.rows} rows: {report.made} made, {report.skipped} were there, {len(report.failed)} failed"
+    print(json.dumps(report.to_dict()) if options.json else f"{told}, in {report.seconds:.1f} s; see {report.results}")
+    return 1 if report.failed else 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from pipeline.provenance import verify
+
+    verdict = verify(options.file)
+    print(json.dumps(verdict.to_dict()) if options.json else f"{options.file}: {verdict.state}. {verdict.sentence}")
+    return 3 if verdict.state == "tampered" else 0

@@ -25,6 +25,10 @@ class OutputError(InputError):
     """The result cannot be written where it was asked for."""
 
 
+class ManifestError(InputError):
+    """The manifest of a batch cannot be read, or a row of it cannot be made as it stands."""
+
+
 class WeightsError(InputError):
     """Weights are missing, damaged or made for another component."""
 
