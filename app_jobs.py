@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+import os
 import secrets
 import shutil
 import tempfile
@@ -41,17 +42,16 @@ class BusyError(InputError):
 
 @dataclass(frozen=True)
 class Order:
-    """What a visitor asks for: files to look at before it may wait, and how to make it.
+    """What a visitor asks for.
 
     Attributes:
-        make: takes the pipeline and a progress callback, and returns the `HeadClip` to save.
-        portrait: the picture's path, if there is one.
-        media: sound and video; the clip is as long as the first that is there.
+        make: takes the pipeline, a progress callback and the files, and returns the `HeadClip` to save.
+        files: paths by name, those that are not given None: "portrait" is a picture, the others sound or video, of
+            which the first that is there sets the clip's length.
     """
 
-    make: Callable[[Any, Progress], Any]
-    portrait: str | None = None
-    media: tuple[str | None, ...] = ()
+    make: Callable[[Any, Progress, dict[str, str | None]], Any]
+    files: dict[str, str | None]
 
 
 @dataclass(frozen=True)
@@ -173,11 +173,11 @@ class Studio:
         self._line.add(job)  # before anything is awaited, so that a rush cannot pass the bound
         folder = Path(tempfile.mkdtemp(dir=self._folder))
         try:
-            job.length = await asyncio.to_thread(self._check_files, order)
+            job.length, files = await asyncio.to_thread(self._take_in, order, folder / "inputs")
             self._rates.start(visitor.address, time.monotonic())
             job.live = folder / "live"
             job.live.mkdir()
-            job.work = lambda: self._work(job, order, folder / f"{name}.mp4")
+            job.work = lambda: self._work(job, order, files, folder / f"{name}.mp4")
             self._pool.submit(self._turn)
             over = asyncio.wrap_future(job.result)
             over.add_done_callback(lambda o: o.cancelled() or o.exception())  # looked at, though the caller may be gone
@@ -205,9 +205,26 @@ class Studio:
         if most and self._line.of(visitor.address) >= most:
             raise BusyError(f"You have {most} clips in work already; please wait until one of them is done.")
 
-    def _check_files(self, order: Order) -> float:
-        self.limits.check_picture(order.portrait)
-        return next((seconds for path in order.media if (seconds := self.limits.check_media(path))), 0.0)
+    def _take_in(self, order: Order, folder: Path) -> tuple[float, dict[str, str | None]]:
+        """Seconds of sound or video, and the files under names of the job's own: uploads expire while it waits."""
+        files: dict[str, str | None] = {}
+        seconds = 0.0
+        for name, path in order.files.items():
+            files[name] = None
+            if path is None:
+                continue
+            if name == "portrait":
+                self.limits.check_picture(path)
+            else:
+                seconds = seconds or self.limits.check_media(path)
+            kept = folder / name / Path(path).name
+            kept.parent.mkdir(parents=True)
+            try:
+                os.link(path, kept)
+            except OSError:  # another disk, or one that knows no links
+                shutil.copyfile(path, kept)
+            files[name] = str(kept)
+        return seconds, files
 
     def _moment(self, job: Job) -> Moment:
         if job.moment.stage == "waiting":
@@ -229,12 +246,12 @@ class Studio:
         else:
             self._line.remove(job, finished=True)
 
-    def _work(self, job: Job, order: Order, path: Path) -> Result:
+    def _work(self, job: Job, order: Order, files: dict[str, str | None], path: Path) -> Result:
         began = time.monotonic()
         if self._pipeline is None:
             job.report("loading", 0, 0)
         pipeline = self.pipeline()
-        clip = order.make(pipeline, job.report)
+        clip = order.make(pipeline, job.report, files)
         clip.save(path, progress=job.report, live=job.live)
         movement = movement_of(clip, pipeline.model)
         return Result(path, clip.size, clip.settings, list(clip.warnings), time.monotonic() - began, movement)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -81,9 +81,9 @@ class Job:
 class Line:
     """Jobs that wait or are in work. May be used by several threads.
 
-    The next job is that of the visitor who has the fewest before it, in work or waiting; among equals whoever came
-    first. So ten clips of one visitor delay another's first by one at most. Tabs of one address count apart only
-    where the addresses are even.
+    Addresses take turns, and within an address its tabs and programs: the next job is that of the address with the
+    fewest jobs before it, in work or waiting; among equals whoever came first. So ten clips of one visitor hold up
+    another's first by one at most, and who opens ten tabs gains nothing.
 
     Args:
         workers: how many jobs are in work at once.
@@ -161,11 +161,14 @@ class Line:
 
     def _order(self) -> list[Job]:
         """Those that wait, next first."""
-        addresses: dict[str, int] = {}
-        sessions: dict[Visitor, int] = {}
-        keys = {}
-        for index, job in enumerate([*self._working, *self._waiting]):
-            keys[job] = (addresses.get(job.visitor.address, 0), sessions.get(job.visitor, 0), index)
-            addresses[job.visitor.address] = addresses.get(job.visitor.address, 0) + 1
-            sessions[job.visitor] = sessions.get(job.visitor, 0) + 1
-        return sorted(self._waiting, key=keys.__getitem__)
+        sessions = Counter(job.visitor for job in self._working)
+        addresses = Counter(job.visitor.address for job in self._working)
+        turns = []
+        for index, job in enumerate(self._waiting):
+            turns.append((sessions[job.visitor], index, job))
+            sessions[job.visitor] += 1
+        rounds = []
+        for _, index, job in sorted(turns, key=lambda turn: turn[:2]):
+            rounds.append((addresses[job.visitor.address], index, job))
+            addresses[job.visitor.address] += 1
+        return [job for _, _, job in sorted(rounds, key=lambda turn: turn[:2])]

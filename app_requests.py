@@ -35,9 +35,9 @@ def talk(
     require(audio, "Add a voice first: upload a recording or use the microphone.")
     require(consent, 'Please confirm "I may use this face and voice" (consent) before making a clip.')
     return Order(
-        lambda pipe, progress: pipe.talk(
-            portrait,
-            audio,
+        lambda pipe, progress, files: pipe.talk(
+            files["portrait"],
+            files["audio"],
             seed=int(seed or 0),
             expression_scale=expression_scale,
             motion_scale=motion_scale,
@@ -45,8 +45,7 @@ def talk(
             restore=restore,
             progress=progress,
         ),
-        portrait,
-        (audio,),
+        {"portrait": portrait, "audio": audio},
     )
 
 
@@ -88,11 +87,11 @@ def listen(
     require(audio or speaker_video, "Add a speaker first: a recording, the microphone, or a video.")
     require(consent, 'Please confirm "I may use this face and voice" (consent) before making a clip.')
     return Order(
-        lambda pipe, progress: pipe.listen(
-            portrait,
-            audio,
+        lambda pipe, progress, files: pipe.listen(
+            files["portrait"],
+            files["audio"],
             attitude=attitude,
-            speaker_video=speaker_video,
+            speaker_video=files["speaker_video"],
             seed=int(seed or 0),
             attitude_scale=attitude_scale,
             expression_scale=expression_scale,
@@ -102,8 +101,7 @@ def listen(
             restore=restore,
             progress=progress,
         ),
-        portrait,
-        (audio, speaker_video),
+        {"portrait": portrait, "audio": audio, "speaker_video": speaker_video},
     )
 
 
@@ -137,9 +135,9 @@ def reenact(
     require(video, "Add a driving video first: a clip of one face in view.")
     require(consent, 'Please confirm "I may use this face and video" (consent) before making a clip.')
     return Order(
-        lambda pipe, progress: pipe.reenact(
-            portrait,
-            video,
+        lambda pipe, progress, files: pipe.reenact(
+            files["portrait"],
+            files["video"],
             relative=relative,
             expression_scale=expression_scale,
             motion_scale=motion_scale,
@@ -147,8 +145,7 @@ def reenact(
             restore=restore,
             progress=progress,
         ),
-        portrait,
-        (video,),
+        {"portrait": portrait, "video": video},
     )
 
 

@@ -168,7 +168,7 @@ def test_uploads_and_clips_expire_but_examples_stay(
     from app_limits import Limits
 
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "server"))
-    page, studio = app.build_app(lambda: FakePipeline(frames=5), Limits(keep_seconds=2))
+    page, studio = app.build_app(lambda: FakePipeline(frames=5), Limits(keep_seconds=4))
     _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, **app.launch_options(studio))
     try:
         client = Client(url, verbose=False, download_files=str(tmp_path / "client"))
@@ -177,7 +177,7 @@ def test_uploads_and_clips_expire_but_examples_stay(
             portrait=handle_file(files["portrait"]), audio=handle_file(files["voice"]), consent=True, api_name="/talk"
         )
         assert len({path for path in (tmp_path / "server").rglob("*") if path.is_file()} - examples) == 3
-        deadline = time.monotonic() + 12
+        deadline = time.monotonic() + 20
         while left := {path for path in (tmp_path / "server").rglob("*") if path.is_file()} - examples:
             assert time.monotonic() < deadline, f"still on the server: {left}"
             time.sleep(0.2)

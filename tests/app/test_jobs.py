@@ -12,10 +12,10 @@ from fakes import FakePipeline
 
 from app_cards import progress_card
 from app_jobs import BusyError, Order, Result, Studio
-from app_limits import Limits, Visitor
+from app_limits import Limits, Rates, Visitor
 from app_queue import Job, Line, Moment
 from app_texts import duration
-from pipeline.errors import PortraitError
+from pipeline.errors import InputError, PortraitError
 
 
 @pytest.fixture
@@ -32,9 +32,9 @@ def studio(fake: FakePipeline) -> Iterator[Studio]:
 
 
 def talk(files: dict[str, Path], portrait: str = "portrait") -> Order:
-    picture, voice = str(files[portrait]), str(files["voice"])
     return Order(
-        lambda pipe, progress: pipe.talk(picture, voice, seed=3, size=64, progress=progress), picture, (voice,)
+        lambda pipe, progress, given: pipe.talk(given["portrait"], given["audio"], seed=3, size=64, progress=progress),
+        {"portrait": str(files[portrait]), "audio": str(files["voice"])},
     )
 
 
@@ -160,3 +160,194 @@ def test_times_are_said_as_people_say_them() -> None:
 
 def test_what_a_pipeline_calls_a_stage_cannot_become_markup() -> None:
     assert "<script>" not in progress_card(Moment("<script>", 1, 2, ("<script>",)))
+
+
+def test_what_a_pipeline_calls_a_stage_is_said_in_both_languages() -> None:
+    shown = progress_card(Moment("rendering", 50, 100, ("portrait",), 3.0), "zh")
+    assert "正在绘制画面" in shown and "第 50 帧，共 100 帧" in shown and "大约还需 3 秒" in shown
+    assert 'data-say="正在绘制画面, 50 %"' in shown
+
+
+# --- who comes next -------------------------------------------------------------------------------------------------
+
+
+def waiting(line: Line, *visitors: tuple[str, str], length: float = 0.0) -> list[Job]:
+    jobs = [Job(Visitor(*visitor), length=length, work=lambda: None) for visitor in visitors]
+    for job in jobs:
+        line.add(job)
+    return jobs
+
+
+def test_one_visitors_many_clips_do_not_hold_up_anothers_first() -> None:
+    line = Line(1)
+    greedy = waiting(line, *[("a", "1")] * 4)
+    assert line.take() is greedy[0]
+    late = waiting(line, ("b", "1"), ("b", "1"), ("c", "1"))
+    assert [line.place(job)[0] for job in (late[0], late[2], greedy[1], late[1], greedy[2])] == [1, 2, 3, 4, 5]
+    assert line.take() is late[0]
+    line.remove(greedy[0])
+    assert line.take() is greedy[1], "nobody is before another twice"
+
+
+def test_tabs_of_one_address_take_turns() -> None:
+    line = Line(1)
+    one = waiting(line, *[("a", "1")] * 2)
+    line.take()
+    other = waiting(line, ("a", "2"))
+    (elsewhere,) = waiting(line, ("b", "1"))
+    assert [line.take() for _ in range(3)] == [elsewhere, other[0], one[1]]
+
+
+def test_a_job_whose_files_are_still_looked_at_is_passed_over() -> None:
+    line = Line(1)
+    first = Job()
+    line.add(first)
+    (second,) = waiting(line, ("b", "1"))
+    assert line.take() is second and line.take() is None
+    first.work = lambda: None
+    assert line.take() is first
+
+
+def test_the_time_until_a_clip_begins_is_estimated_from_the_last_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("app_queue.time.monotonic", lambda: now[0])
+    line = Line(2)
+    waiting(line, ("a", "1"), length=10.0)
+    past = line.take()
+    assert past is not None
+    now[0] += 5
+    line.remove(past, finished=True)  # half a second of work for a second of sound
+    running = waiting(line, ("b", "1"), ("c", "1"), length=40.0)
+    line.take(), line.take()
+    (before,) = waiting(line, ("d", "1"), length=8.0)
+    (job,) = waiting(line, ("e", "1"), length=100.0)
+    now[0] += 4
+    assert line.place(job) == (2, pytest.approx((16 + 16 + 4) / 2))
+    running[0].moment = Moment("rendering", 1, 2, seconds_left=6.0)
+    assert line.place(job)[1] == pytest.approx((6 + 16 + 4) / 2)
+    line.remove(before)
+    assert line.place(job)[0] == 1
+
+
+# --- limits ---------------------------------------------------------------------------------------------------------
+
+
+def test_one_visitor_may_not_take_all_places(fake: FakePipeline, files: dict[str, Path]) -> None:
+    studio = Studio(lambda: fake, Limits(per_visitor=2))
+    fake.frames, fake.delay = 1000, 0.02
+
+    async def visitors() -> None:
+        steps = [studio.render(talk(files), "clip", Visitor("a", str(tab))) for tab in range(3)]
+        await anext(steps[0])
+        await anext(steps[1])
+        with pytest.raises(BusyError, match="You have 2 clips in work already; please wait"):
+            await anext(steps[2])
+        other = studio.render(talk(files), "clip", Visitor("b"))
+        assert (await anext(other)).ahead == 1, "the visitor's second clip comes after another's first"
+        for step in (*steps[:2], other):
+            await step.aclose()
+
+    asyncio.run(visitors())
+    studio.close()
+
+
+def test_who_comes_too_often_is_told_when_to_come_back() -> None:
+    rates = Rates(2)
+    rates.start("a", 0.0)
+    rates.start("a", 600.0)
+    rates.start("b", 700.0)
+    with pytest.raises(InputError, match="You have started 2 clips within an hour; please come back in 48 min 20 s"):
+        rates.start("a", 700.0)
+    rates.start("a", 3601.0)
+    with pytest.raises(InputError, match="come back in 9 min 58 s"):
+        rates.start("a", 3602.0)
+    rates.start("c", 20_000.0)
+    assert set(rates._starts) == {"c"}, "who has gone is remembered for ever"
+    Rates(0).start("a", 0.0)
+
+
+def test_pictures_and_sound_beyond_the_limits_are_refused_before_the_line(
+    fake: FakePipeline, files: dict[str, Path]
+) -> None:
+    for limits, sentence in (
+        (Limits(max_pixels=10_000), "The picture has 256 x 256 pixels, more than this page takes; reduce it to about"),
+        (Limits(max_seconds=1), r"The file lasts 2 s, and this page takes at most 1 s; cut it into parts\."),
+    ):
+        studio = Studio(lambda: fake, limits)
+        with pytest.raises(InputError, match=sentence):
+            asyncio.run(everything(studio, talk(files)))
+        assert not fake.calls and not len(studio._line) and not list(studio._folder.iterdir())
+        studio.close()
+
+
+def test_limits_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Limits.from_environment() == Limits()
+    monkeypatch.setenv("TETE_WORKERS", "3")
+    monkeypatch.setenv("TETE_MAX_UPLOAD", "50mb")
+    monkeypatch.setenv("TETE_RATE", "")
+    assert Limits.from_environment() == Limits(workers=3, max_upload="50mb")
+    for wrong in ("0", "-1", "many", "1.5"):
+        monkeypatch.setenv("TETE_WORKERS", wrong)
+        with pytest.raises(SystemExit, match="TETE_WORKERS must be a whole number from 1 on, not"):
+            Limits.from_environment()
+
+
+# --- what a job keeps, and looks ------------------------------------------------------------------------------------
+
+
+def test_uploads_that_expire_while_a_job_waits_are_not_missed(
+    studio: Studio, fake: FakePipeline, files: dict[str, Path], tmp_path: Path
+) -> None:
+    fake.delay = 0.05
+    portrait = tmp_path / "mine.png"
+    portrait.write_bytes(files["portrait"].read_bytes())
+
+    async def visitors() -> Moment | Result:
+        first = asyncio.create_task(everything(studio, talk(files)))
+        steps = studio.render(talk({**files, "portrait": portrait}), "clip")
+        await asyncio.sleep(0)
+        assert isinstance(await anext(steps), Moment)
+        portrait.unlink()
+        last = [step async for step in steps][-1]
+        await first
+        return last
+
+    assert isinstance(asyncio.run(visitors()), Result)
+    assert Path(fake.calls[-1]["portrait"]).name == "mine.png", "sentences name the visitor's own file"
+
+
+def test_a_picture_that_is_replaced_is_forgotten(studio: Studio, fake: FakePipeline, files: dict[str, Path]) -> None:
+    fake.look_delay = 0.15
+
+    async def visitor() -> list:
+        looks = []
+        for name in ("portrait", "two", "side", "portrait"):
+            looks.append(asyncio.create_task(studio.look(str(files[name]), "tab")))
+            await asyncio.sleep(0.05)
+        return await asyncio.gather(*looks)
+
+    found = asyncio.run(visitor())
+    assert found[:3] == [None, None, None] and found[3].size == (256, 256)
+    assert len(fake.looks) < 4, "all pictures were looked at though only the last was wanted"
+    assert not studio._looks
+
+
+def test_pieces_are_named_by_a_token_that_ends_with_the_job(
+    studio: Studio, fake: FakePipeline, files: dict[str, Path]
+) -> None:
+    fake.frames, fake.delay = 1000, 0.01
+
+    async def visitor() -> str:
+        steps = studio.render(talk(files), "clip")
+        token = ""
+        async for moment in steps:
+            token = moment.live
+            if token:
+                break
+        folder = studio.live_folder(token)
+        assert len(token) > 20 and folder is not None and (folder / "init.mp4").exists()
+        assert studio.live_folder(token + "x") is None and studio.live_folder("") is None
+        await steps.aclose()
+        return token
+
+    assert studio.live_folder(asyncio.run(visitor())) is None
