@@ -141,6 +141,7 @@ def _parser() -> argparse.ArgumentParser:
     push = _command(commands, "push", _push, "put weights on the Hub, with model cards")
     push.add_argument("repository", metavar="OWNER/REPO")
     push.add_argument("--weights", help="folder or Hub repository (default: embedded)")
+    push.add_argument("--component", metavar="NAME", help="this one alone, such as face or audio_encoder/causal")
     push.add_argument("--revision", metavar="BRANCH", help="made if it is not there (default: the main one)")
     push.add_argument("--private", action="store_true", help="make the repository a private one, if it is made")
 
@@ -301,9 +302,13 @@ def _convert(options: argparse.Namespace) -> None:
 
 def _push(options: argparse.Namespace) -> None:
     from pipeline.conversation import ConversationalHeadPipeline
+    from pipeline.hub_share import HubComponent, SharedWeights, load_component
 
-    pipe = ConversationalHeadPipeline.from_pretrained(options.weights)
-    print(pipe.push_to_hub(options.repository, revision=options.revision, private=options.private or None))
+    if options.component:
+        pushed: HubComponent | SharedWeights = load_component(options.component, options.weights)
+    else:
+        pushed = ConversationalHeadPipeline.from_pretrained(options.weights)
+    print(pushed.push_to_hub(options.repository, revision=options.revision, private=options.private or None))
 
 
 def _batch(options: argparse.Namespace) -> int:

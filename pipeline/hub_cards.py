@@ -119,5 +119,7 @@ def _use(index: dict[str, object], source: str) -> str:
     ]
     for name, entry in index.items():
         if isinstance(entry, list) and len(entry) == 2:
-            lines += ["", f"from {entry[0]} import {entry[1]}", f'{name} = {entry[1]}.from_pretrained("{source}")']
+            where = f'"{source}"' + (f', subfolder="{name}"' if "/" in name else "")
+            made = f"{name.replace('/', '_')} = {entry[1]}.from_pretrained({where})"
+            lines += ["", f"from {entry[0]} import {entry[1]}", made]
     return "```python\n" + "\n".join(lines) + "\n```"

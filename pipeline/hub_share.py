@@ -11,11 +11,12 @@ import json
 import os
 import shutil
 import tempfile
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, TypedDict
 
-from pipeline.errors import OutputError
-from pipeline.hub import EMBEDDED, INDEX, SUFFIXES, HubOptions, Weights, find_component, read_index
+from pipeline.errors import OutputError, WeightsError
+from pipeline.hub import EMBEDDED, INDEX, SUFFIXES, HubOptions, Weights, find_component, find_weights, read_index
 from pipeline.hub_cards import Card, write_cards
 
 if TYPE_CHECKING:
@@ -80,9 +81,12 @@ class HubComponent:
         """
         folder = find_component(cls.component, source, subfolder, revision, cls.companions, **options)
         loaded = cls.load(folder)
+        above = folder.parent
         card = Card.read(folder / "README.md")
+        if card is None and (above / "config.json").is_file():  # a variant, of which its component's card speaks
+            card, above = Card.read(above / "README.md"), above.parent
         if card is not None:  # goes along when it is pushed; frozen dataclasses take it too
-            card = card.completed(Card.read(folder.parent / "README.md"))
+            card = card.completed(Card.read(above / "README.md"))
             object.__setattr__(loaded, "_card", card.text())
         return loaded
 
@@ -107,6 +111,27 @@ class HubComponent:
         with tempfile.TemporaryDirectory() as folder:
             _write_component(self, Path(folder), repo_id)
             return push_folder(folder, repo_id, **options)
+
+
+def load_component(name: str, source: str | os.PathLike[str] | None = None) -> HubComponent:
+    """One component by its name in `model_index.json`, or a variant of one, such as "audio_encoder/causal".
+
+    Args:
+        name: see above.
+        source: a folder of weights, "owner/repo" on the Hub, or None for the embedded ones.
+
+    Raises:
+        WeightsError: if there is none of that name, or it cannot be read.
+    """
+    own = {key: entry for key, entry in read_index(find_weights(source).folder).items() if entry}
+    index = {key: entry for key, entry in (read_index(EMBEDDED) | own).items() if isinstance(entry, list)}
+    module, kind_name = index.get(name, index.get(name.partition("/")[0], ["", ""]))
+    # An index may come from anywhere: only components of ours are made by what it names.
+    found = getattr(import_module(module), kind_name, None) if str(module).startswith("pipeline.") else None
+    if not (isinstance(found, type) and issubclass(found, HubComponent)):
+        raise WeightsError(f"There is no component {name!r}; choose one of: {', '.join(index)}.")
+    kind: type[HubComponent] = found
+    return kind.from_pretrained(source, subfolder=name)
 
 
 class SharedWeights:
@@ -185,7 +210,7 @@ def _write_component(component: HubComponent, folder: Path, repository: str | No
                 (folder / name / "README.md").write_text(part._card, encoding="utf-8")
             index[name] = [type(part).__module__, type(part).__name__]
         (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
-        write_cards(folder, repository, main=component.component)
+        write_cards(folder, repository, main=next(iter(component.parts())))
     except OSError as error:
         raise OutputError(f"{folder} cannot be written; give a folder that can be.") from error
 

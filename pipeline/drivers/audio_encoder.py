@@ -10,7 +10,6 @@ The causal variant has the same layers, padded on the left: a row knows `LOOKAHE
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,13 +25,15 @@ from pipeline.audio.streaming import stream_rows
 from pipeline.clock import SAMPLES_PER_FRAME, frame_count
 from pipeline.drivers.phonetics import MEL_BANDS, MELS_PER_FRAME, log_mel
 from pipeline.drivers.running_level import FIRST_LEVEL, Leveller, levelled, raised
-from pipeline.errors import WeightsError
 from pipeline.hub_share import HubComponent
+from pipeline.network_files import load_network, save_network
 from pipeline.threads import one_thread
 
 if TYPE_CHECKING:
     from pipeline.drivers.words import WordTrack
 
+CAUSAL = "causal"
+"""The folder of the causal variant, in the component's own."""
 MFCC_DIM = 3 * N_MFCC
 BERT_DIM = 768
 LEVEL_DIM = 64
@@ -169,42 +170,25 @@ class AudioEncoder(nn.Module, HubComponent):
 
     def save(self, folder: str | Path) -> None:
         """Write `model.safetensors` (half precision) and `config.json` into `folder`."""
-        from safetensors.torch import save_file
-
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        tensors = {
-            name: value.detach().half().contiguous()
-            for name, value in self.state_dict().items()
-            if value.is_floating_point()
-        }
-        save_file(tensors, str(folder / "model.safetensors"))
-        config = {"_class_name": "AudioEncoder", **asdict(self.config)}
-        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+        save_network(self, folder, asdict(self.config))
 
     @classmethod
     def load(cls, folder: str | Path) -> AudioEncoder:
-        """Read what `save` wrote, ready to use.
+        """Read what `save` wrote, ready to use; of a folder that has the causal variant alone, that one.
 
         Raises:
             WeightsError: if files are missing, damaged or of another component.
         """
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
         folder = Path(folder)
-        try:
-            config = json.loads((folder / "config.json").read_text())
-            if config.pop("_class_name") != "AudioEncoder":
-                raise ValueError("another component")
-            encoder = cls(EncoderConfig(**config))
-            tensors = {name: value.float() for name, value in load_file(str(folder / "model.safetensors")).items()}
-            missing, unknown = encoder.load_state_dict(tensors, strict=False)
-            if unknown or any(not name.endswith("num_batches_tracked") for name in missing):
-                raise ValueError("not these layers")
-        except (OSError, SafetensorError, AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise WeightsError(f"The audio encoder in {folder} cannot be read; install the weights again.") from error
-        return encoder.eval()
+        if not (folder / "config.json").is_file() and (folder / CAUSAL).is_dir():
+            folder /= CAUSAL
+        return load_network(
+            folder, lambda **config: cls(EncoderConfig(**config)), "The audio encoder", kind="AudioEncoder"
+        )
+
+    def parts(self) -> dict[str, HubComponent]:
+        """The encoder; the causal variant stands in a folder of its own, where drivers look for it."""
+        return {f"{self.component}/{CAUSAL}" if self.config.causal else self.component: self}
 
 
 class _Convolution(nn.Module):

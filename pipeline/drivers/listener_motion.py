@@ -8,7 +8,6 @@ a nod's repetitions grow smaller, and how long smiles stay, are rules.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ import numpy as np
 from pipeline.clock import FPS
 from pipeline.coefficients import EXPRESSION_DIM, POSE_DIM
 from pipeline.drivers.turns import Backchannel
-from pipeline.errors import WeightsError
+from pipeline.network_files import load_arrays, save_arrays
 
 CURVE_POINTS = 33
 _FADING = 0.82  # a repetition's size against the one before
@@ -105,14 +104,8 @@ class ListenerMotion:
 
     def save(self, folder: str | Path) -> None:
         """Write `model.safetensors` and `config.json` into `folder`."""
-        from safetensors.numpy import save_file
-
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        arrays = {name: np.ascontiguousarray(getattr(self, name), np.float16) for name in _ARRAYS}
-        save_file(arrays, str(folder / "model.safetensors"))
-        config = {"_class_name": "ListenerMotion", **self.config}
-        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        save_arrays(folder, "ListenerMotion", arrays, self.config, "float16")
 
     @classmethod
     def load(cls, folder: str | Path) -> ListenerMotion:
@@ -121,24 +114,15 @@ class ListenerMotion:
         Raises:
             WeightsError: if files are missing or damaged.
         """
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
 
-        folder = Path(folder)
-        try:
-            config = json.loads((folder / "config.json").read_text())
-            arrays = load_file(str(folder / "model.safetensors"))
-            shapes = {name: arrays[name].astype(np.float32) for name in _ARRAYS}
-        except (OSError, SafetensorError, KeyError, ValueError) as error:
-            raise WeightsError(
-                f"The listener's motion in {folder} cannot be read; install the weights again."
-            ) from error
-        if any(shapes[name].shape != (EXPRESSION_DIM,) for name in _FACES) or shapes["coupling"].shape != (
-            3,
-            POSE_DIM - 3,
-        ):
-            raise WeightsError(f"The listener's motion in {folder} has wrong shapes; install the weights again.")
-        return cls(**shapes, config={k: v for k, v in config.items() if k != "_class_name"})
+        def build(arrays: dict[str, np.ndarray], config: dict) -> ListenerMotion:
+            shapes = {name: arrays[name] for name in _ARRAYS}
+            faces = all(shapes[name].shape == (EXPRESSION_DIM,) for name in _FACES)
+            if not faces or shapes["coupling"].shape != (3, POSE_DIM - 3):
+                raise ValueError("wrong shapes")
+            return cls(**shapes, config=config)
+
+        return load_arrays(folder, "ListenerMotion", build, "The listener's motion")
 
 
 def _held(seconds: np.ndarray, length: float, onset: float, offset: float) -> np.ndarray:

@@ -22,7 +22,7 @@ import torch
 
 from pipeline.clock import FPS, SAMPLES_PER_FRAME
 from pipeline.coefficients import Coefficients
-from pipeline.drivers.audio_encoder import AudioEncoder, LiveEncoder, encode, encode_stream
+from pipeline.drivers.audio_encoder import CAUSAL, AudioEncoder, LiveEncoder, encode, encode_stream
 from pipeline.drivers.listener import Finish, Listener, Parts, ease
 from pipeline.drivers.listener_motion import ListenerMotion
 from pipeline.drivers.listening_flow import scheduler_class
@@ -43,8 +43,6 @@ WINDOW_FRAMES = 18 * FPS
 _CONTEXT = 76  # frames on both sides of a window that are worked on with it: 3 s, in whole pairs
 _FADE = 12  # frames in which a window's motion gives way to the next one's
 _BLOCK = 10 * FPS * SAMPLES_PER_FRAME
-CAUSAL = "causal"
-"""Folder of the causal variant in that of the weights."""
 MOTION = "motion"
 """Folder of the gestures' curves there."""
 
@@ -324,4 +322,4 @@ def _fade(count: int) -> np.ndarray:
 def _beside(root: Path, *path: str) -> Path:
     """The folder of a component's part in `root`, or among the embedded weights."""
     own = root.joinpath(*path)
-    return own if own.is_dir() else EMBEDDED.joinpath(*path)
+    return own if (own / "config.json").is_file() else EMBEDDED.joinpath(*path)

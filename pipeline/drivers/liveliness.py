@@ -8,7 +8,6 @@ the sound arrives.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -19,9 +18,9 @@ from pipeline.drivers.eyes import Blinks, Gaze, iris_shift
 from pipeline.drivers.head_motion import AFTER, BEFORE, HeadMotion
 from pipeline.drivers.prosody import BLOCK, PROSODY_DIM, STRESS, ProsodyStream
 from pipeline.drivers.upper_face import UpperFace
-from pipeline.errors import WeightsError
 from pipeline.face.morphable import MorphableModel
 from pipeline.hub_share import HubComponent
+from pipeline.network_files import load_arrays, save_arrays
 
 _NORMALS, _CHANCES = 14, 6  # random numbers a frame
 _BLINK_WITH_GAZE = 0.4  # seconds by which a shift of 10° brings a blink nearer
@@ -104,16 +103,8 @@ class Liveliness(HubComponent):
 
     def save(self, folder: str | Path) -> None:
         """Write `model.safetensors` and `config.json` into `folder`."""
-        from safetensors.numpy import save_file
-
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         arrays = {f"head.{name}": array for name, array in self.head.arrays().items()}
-        arrays["blink_curve"] = self.blink_curve
-        arrays = {name: np.ascontiguousarray(array, np.float32) for name, array in arrays.items()}
-        save_file(arrays, str(folder / "model.safetensors"))
-        config = {"_class_name": "Liveliness", **self.config}
-        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+        save_arrays(folder, "Liveliness", {**arrays, "blink_curve": self.blink_curve}, self.config)
 
     @classmethod
     def load(cls, folder: str | Path) -> Liveliness:
@@ -122,17 +113,12 @@ class Liveliness(HubComponent):
         Raises:
             WeightsError: if files are missing or damaged.
         """
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
 
-        folder = Path(folder)
-        try:
-            config = json.loads((folder / "config.json").read_text())
-            arrays = load_file(str(folder / "model.safetensors"))
-            head = HeadMotion.from_arrays({k.removeprefix("head."): a for k, a in arrays.items()})
-            return cls(head, arrays["blink_curve"], {k: v for k, v in config.items() if k != "_class_name"})
-        except (OSError, SafetensorError, KeyError, ValueError) as error:
-            raise WeightsError(f"The liveliness weights in {folder} cannot be read; install them again.") from error
+        def build(arrays: dict[str, np.ndarray], config: dict) -> Liveliness:
+            head = HeadMotion.from_arrays({name.removeprefix("head."): array for name, array in arrays.items()})
+            return cls(head, arrays["blink_curve"], config)
+
+        return load_arrays(folder, "Liveliness", build, "The liveliness weights")
 
 
 class LivelinessStream:

@@ -10,7 +10,6 @@ Source: Wang 2021, "Towards Real-World Blind Face Restoration with Generative Fa
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,8 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.errors import WeightsError
 from pipeline.hub_share import HubComponent
+from pipeline.network_files import load_network, save_network
 from pipeline.postprocess.gfpgan_decoder import StyleDecoder
 
 _SLOPE = 0.2
@@ -127,14 +126,7 @@ class Gfpgan(nn.Module, HubComponent):
 
     def save(self, folder: str | Path) -> None:
         """Write `model.safetensors` (half precision) and `config.json`."""
-        from safetensors.torch import save_file
-
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        state = {name: value.detach().half().contiguous() for name, value in self.state_dict().items()}
-        save_file(state, str(folder / "model.safetensors"))
-        config = {"_class_name": "Gfpgan", **asdict(self.config)}
-        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+        save_network(self, folder, asdict(self.config))
 
     @staticmethod
     def load(folder: str | Path) -> Gfpgan:
@@ -143,23 +135,14 @@ class Gfpgan(nn.Module, HubComponent):
         Raises:
             WeightsError: if files are missing or damaged.
         """
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
 
-        folder = Path(folder)
-        try:
-            config = json.loads((folder / "config.json").read_text())
-            config.pop("_class_name")
-            with torch.device("meta"):
-                network = Gfpgan(GfpganConfig(**config))
-            state = {name: value.float() for name, value in load_file(str(folder / "model.safetensors")).items()}
-            network.load_state_dict(state, assign=True)
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-            raise WeightsError(
-                f"GFPGAN's weights in {folder} cannot be read; convert them again with "
-                "`python -m pipeline convert gfpgan`."
-            ) from error
-        return network.eval().requires_grad_(False)
+        def build(**config: int) -> Gfpgan:
+            with torch.device("meta"):  # 86 million numbers that are about to be read need not be drawn first
+                return Gfpgan(GfpganConfig(**config))
+
+        return load_network(
+            folder, build, "GFPGAN's weights", "convert them again with `python -m pipeline convert gfpgan`", "Gfpgan"
+        )
 
 
 def _condition(channels: int) -> nn.Sequential:

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
-import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from heads import one_sentence
+from hub_answers import refusal, same_files
 from hub_server import Hub
 
 from pipeline.errors import WeightsError
 from pipeline.hub import EMBEDDED, Weights, find_weights
-from pipeline.hub_cards import SECTIONS, Card, write_cards
-
-INDEX = json.loads((EMBEDDED / "model_index.json").read_text())
 
 
 def test_the_embedded_weights_are_found_and_whole():
@@ -76,62 +69,17 @@ def test_damaged_components_are_one_sentence(tmp_path, debug_weights, portraits,
         folder.rmdir()
 
 
+def test_a_git_lfs_pointer_is_called_what_it_is(tmp_path, debug_weights):
+    shutil.copytree(debug_weights, tmp_path / "weights")
+    (tmp_path / "weights/talking/model.safetensors").write_text(
+        "version https://git-lfs.github.com/spec/v1\noid sha256:0"
+    )
+    with pytest.raises(WeightsError, match="git lfs pull") as error:
+        find_weights(tmp_path / "weights")
+    assert one_sentence(error.value)
+
+
 # --- the Hub: its own client, against a small server ----------------------------------------------------------------
-
-PRELUDE = """
-import json, os, sys
-from pathlib import Path
-from pipeline.errors import InputError
-from pipeline.hub import find_component, find_weights
-said = []
-def attempt(function, *arguments, **options):
-    try:
-        found = function(*arguments, **options)
-    except InputError as error:
-        found = f"refused: {error}"
-    said.append(str(getattr(found, "folder", found)))
-"""
-
-
-@pytest.fixture
-def hub(debug_weights):
-    with Hub() as server:
-        server.add("someone/heads", debug_weights)
-        yield server
-
-
-@pytest.fixture
-def ask(hub, tmp_path, repository):
-    """Runs lines in a process of its own, since the client reads its settings once; returns what they `attempt`ed."""
-    home = tmp_path / "home"
-
-    def run(code: str, endpoint: str = hub.endpoint, **settings: str) -> list[str]:
-        kept = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
-        kept = {name: value for name, value in kept.items() if not name.startswith(("HF_", "HUGGING"))}
-        # Xet is a protocol of its own between hf_xet and its storage; without it the client speaks plain HTTP.
-        always = {"HF_ENDPOINT": endpoint, "HF_HOME": str(home), "HF_HUB_DISABLE_TELEMETRY": "1"}
-        always |= {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
-        done = subprocess.run(
-            [sys.executable, "-c", f"{PRELUDE}\n{code}\nprint(json.dumps(said))"], cwd=repository, text=True,
-            env=kept | always | settings, capture_output=True, timeout=60,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout.splitlines()[-1])
-
-    return run
-
-
-def refusal(text: str) -> str:
-    """The sentence of a refusal, which must be one."""
-    assert text.startswith("refused: "), text
-    assert one_sentence(text.removeprefix("refused: ")), text
-    return text.removeprefix("refused: ")
-
-
-def same_files(folder: Path, source: Path) -> bool:
-    names = [path.relative_to(source) for path in source.rglob("*") if path.is_file()]
-    return bool(names) and all((folder / name).read_bytes() == (source / name).read_bytes() for name in names)
-
 
 FIND = "attempt(find_weights, 'someone/heads')"
 
@@ -311,161 +259,3 @@ said.append(Surroundings.from_pretrained("someone/heads", subfolder="mesh", revi
     driver, same = TalkingDriver.load(component), TalkingDriver.load(debug_weights / "talking")
     weights, others = (one.members[0].state_dict() for one in (driver, same))
     assert weights and all((weights[name] == others[name]).all() for name in weights)
-
-
-def test_pushed_weights_come_back_the_same(hub, ask, debug_weights, tmp_path):
-    (url, back, again) = ask(f"""
-from pipeline.conversation import ConversationalHeadPipeline
-pipe = ConversationalHeadPipeline.from_pretrained({str(debug_weights)!r})
-attempt(pipe.push_to_hub, "me/heads", private=True, commit_message="First weights")
-attempt(find_weights, "me/heads")
-attempt(pipe.push_to_hub, "me/heads", commit_message="The same")
-""", HF_TOKEN="hf_local")  # fmt: skip
-    pushed = hub.repositories["me/heads"]
-    assert pushed.private and pushed.messages == ["initial", "First weights"], "an unchanged push makes no commit"
-    assert url.endswith(pushed.refs["main"]) and again == url
-    folder = Path(back)
-    for name in ("talking", "patches", "mesh"):
-        assert all(
-            (folder / name / path.relative_to(debug_weights / name)).read_bytes() == path.read_bytes()
-            for path in (debug_weights / name).rglob("*.safetensors")
-        )
-    assert (folder / "face/model.safetensors").read_bytes() == (EMBEDDED / "face/model.safetensors").read_bytes()
-    assert set(json.loads((folder / "model_index.json").read_text())) >= {"talking", "patches", "mesh", "face"}
-    for card in [folder / "README.md", *(folder / name / "README.md" for name in ("talking", "face", "mesh"))]:
-        assert set(SECTIONS) <= set(Card.read(card).sections), card
-    whole = Card.read(folder / "README.md")
-    assert whole.facts["library_name"] == "tete-a-tete" and 'from_pretrained("me/heads")' in whole.sections["Use"]
-    assert "| [talking](talking/README.md) | TalkingDriver |" in whole.sections["Components"]
-    # Nobody gave a card for these weights, so none of ours may speak for them; those taken from ours keep theirs.
-    assert "did not say" in whole.sections["Licence"]
-    assert "non-commercial" in Card.read(folder / "face/README.md").sections["Licence"]
-
-
-def test_a_component_is_pushed_with_what_it_needs_and_its_card(hub, ask, tmp_path):
-    (url, request, branch, refused, unnamed, missing) = ask("""
-from pipeline.face.morphable import MorphableModel
-from pipeline.drivers.liveliness import Liveliness
-model = MorphableModel.from_pretrained()
-attempt(model.push_to_hub, "me/face")
-attempt(Liveliness.from_pretrained().push_to_hub, "me/face", create_pr=True)
-attempt(model.push_to_hub, "me/face", revision="next")
-back = MorphableModel.from_pretrained("me/face", revision="next")
-assert (back.mean == model.mean).all() and back.actions == model.actions
-attempt(model.push_to_hub, "me/face", token="hf_wrong")
-attempt(model.push_to_hub, "not a name")
-attempt(model.push_to_hub, "me/face", revision="next", create_pr=True)
-""", HF_TOKEN="hf_local")  # fmt: skip
-    repository = hub.repositories["me/face"]
-    assert [reference.rsplit("/", 1)[1] for reference in (url, branch)] == [
-        repository.refs["main"],
-        repository.refs["next"],
-    ]
-    assert request.endswith("/me/face/discussions/1")
-    files = repository.files("main")
-    assert {"README.md", "model_index.json", "face/README.md", "face/model.safetensors"} <= set(files)
-    own = Card.parse((EMBEDDED / "face/README.md").read_text())
-    card = Card.parse(files["README.md"].decode())
-    assert card.title == own.title and card.sections["Licence"] == own.sections["Licence"]
-    assert set(SECTIONS) <= set(card.sections) and card.facts["pipeline_tag"] == "image-to-video"
-    assert "you may not write there" in refusal(refused)
-    assert "no repository's name" in refusal(unnamed)
-    assert "cannot be pushed" in refusal(missing)
-
-
-def test_weights_are_pushed_from_the_command_line(hub, ask, debug_weights):
-    codes = ask(f"""
-from pipeline.cli import main
-for name in ("me/heads", "not a name"):
-    said.append(main(["push", name, "--weights", {str(debug_weights)!r}, "--revision", "next", "--private"]))
-""", HF_TOKEN="hf_local")  # fmt: skip
-    assert codes == [0, 2]
-    repository = hub.repositories["me/heads"]
-    assert repository.private and "talking/model.safetensors" in repository.files("next")
-    assert set(repository.files("main")) == {".gitattributes"}
-
-
-def test_pushing_offline_and_to_nobody(ask):
-    code = """
-from pipeline.hub_share import push_folder
-from pipeline.hub import EMBEDDED
-attempt(push_folder, EMBEDDED, "me/heads")
-attempt(push_folder, EMBEDDED.parent / "tests", "me/heads")
-"""
-    offline, no_index = ask(code, HF_HUB_OFFLINE="1", HF_TOKEN="hf_local")
-    assert "switched off by HF_HUB_OFFLINE" in refusal(offline)
-    assert "no readable model_index.json" in refusal(no_index)
-    nobody, _ = ask(code, endpoint="http://127.0.0.1:9", HF_TOKEN="hf_local")
-    assert "check the network" in refusal(nobody)
-
-
-# --- cards ----------------------------------------------------------------------------------------------------------
-
-
-def test_a_card_is_taken_apart_and_put_together():
-    text = "---\nlicense: mit\ntags:\n- a\n---\n\n# Title\n\nIntro.\n\n## Data\n\nPeople.\n\n## Licence\n\nAny.\n"
-    card = Card.parse(text)
-    assert (card.title, card.intro, card.sections) == ("Title", "Intro.", {"Data": "People.", "Licence": "Any."})
-    assert card.facts == {"license": "mit", "tags": ["a"]}
-    assert Card.parse(card.text()) == card
-    whole = card.completed(Card("", sections={"Limits": "Few.", "Data": "Others'."}))
-    assert whole.sections == {"Data": "People.", "Licence": "Any.", "Limits": "Few."}
-
-
-def test_weights_without_cards_do_not_claim_a_licence(tmp_path, debug_weights):
-    shutil.copytree(debug_weights, tmp_path / "weights")
-    write_cards(tmp_path / "weights")
-    for path in (tmp_path / "weights/README.md", tmp_path / "weights/talking/README.md"):
-        card = Card.read(path)
-        assert set(SECTIONS) <= set(card.sections)
-        assert "did not say who may use them" in card.sections["Licence"]
-        assert "did not say what they were learned from" in card.sections["Data"]
-    before = (tmp_path / "weights/README.md").read_text()
-    write_cards(tmp_path / "weights")
-    assert (tmp_path / "weights/README.md").read_text() == before, "cards should not grow when written again"
-
-
-def test_embedded_cards_say_all_that_a_card_must():
-    assert set(SECTIONS) <= set(Card.read(EMBEDDED / "README.md").sections)
-
-
-def test_a_git_lfs_pointer_is_called_what_it_is(tmp_path, debug_weights):
-    shutil.copytree(debug_weights, tmp_path / "weights")
-    (tmp_path / "weights/talking/model.safetensors").write_text(
-        "version https://git-lfs.github.com/spec/v1\noid sha256:0"
-    )
-    with pytest.raises(WeightsError, match="git lfs pull") as error:
-        find_weights(tmp_path / "weights")
-    assert one_sentence(error.value)
-
-
-@pytest.mark.parametrize("kind", sorted(name for name in INDEX if not name.startswith("_")))
-def test_each_component_is_found_saved_and_loaded_alone(kind, tmp_path):
-    module, name = INDEX[kind]
-    component = getattr(importlib.import_module(module), name)
-    loaded = component.from_pretrained()
-    loaded.save_pretrained(tmp_path)
-    again = component.from_pretrained(tmp_path)
-    inside = component.from_pretrained(tmp_path, subfolder=kind)
-    direct = component.from_pretrained(tmp_path / kind)
-    for one in (again, inside, direct):
-        assert type(one) is type(loaded)
-    own, other = EMBEDDED / kind, tmp_path / kind
-    saved = [path.relative_to(other) for path in other.rglob("*") if path.suffix in (".safetensors", ".json")]
-    assert saved
-    for path in saved:
-        assert (other / path).stat().st_size == pytest.approx((own / path).stat().st_size, rel=0.05)
-    assert Card.read(tmp_path / kind / "README.md").title == Card.read(own / "README.md").title
-    assert find_weights(tmp_path).component(kind) == tmp_path / kind
-
-
-def test_embedded_weights_are_saved_whole_with_their_cards(pipe, tmp_path):
-    pipe.save_pretrained(tmp_path)
-    for path in (path for name in pipe.weights.components for path in (EMBEDDED / name).rglob("*.safetensors")):
-        assert (tmp_path / path.relative_to(EMBEDDED)).read_bytes() == path.read_bytes()
-    whole = Card.read(tmp_path / "README.md")
-    assert whole.facts["license_name"] == "research-and-non-commercial"
-    for path in tmp_path.rglob("README.md"):
-        sections = Card.read(path).sections
-        assert set(SECTIONS) <= set(sections) and "non-commercial" in sections["Licence"], path
-        assert "did not say" not in " ".join(sections.values()), path
