@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
@@ -35,7 +35,7 @@ Outcome = dict[str, Any]
 class Makers(Protocol):
     """Makes clips, several at a time."""
 
-    def make(self, jobs: Sequence[Job], weights: str | None) -> Iterator[tuple[Job, Outcome]]:
+    def make(self, jobs: Sequence[Job], weights: str | None) -> Generator[tuple[Job, Outcome], None, None]:
         """Yields each job with its outcome, in the order in which they end; closing the iterator stops all work."""
         ...
 
@@ -109,7 +109,7 @@ class Processes:
     def __init__(self, count: int) -> None:
         self._count = count
 
-    def make(self, jobs: Sequence[Job], weights: str | None) -> Iterator[tuple[Job, Outcome]]:
+    def make(self, jobs: Sequence[Job], weights: str | None) -> Generator[tuple[Job, Outcome], None, None]:
         """See `Makers`."""
         waiting: queue.SimpleQueue[Job] = queue.SimpleQueue()
         for job in jobs:
@@ -248,7 +248,7 @@ class RayActors:
         except Exception as error:  # ConnectionError, ValueError and others, as the address goes
             raise InputError(f"There is no Ray cluster at {address}; start one, or check the address.") from error
 
-    def make(self, jobs: Sequence[Job], weights: str | None) -> Iterator[tuple[Job, Outcome]]:
+    def make(self, jobs: Sequence[Job], weights: str | None) -> Generator[tuple[Job, Outcome], None, None]:
         """See `Makers`."""
         ray = self._ray
         kind = ray.remote(num_cpus=1, max_restarts=-1)(_Actor)

@@ -2,8 +2,8 @@
 
 Exit codes: 0 done, 1 some rows of a batch failed, 2 bad input (one sentence on stderr), 3 verify found a file that was
 changed after it was signed, 130 interrupted. An output file exists only if it is whole.
-By using talk, listen, reenact or batch you state that you may use the face and the voice that you give; clips are marked as
-AI-generated.
+By using talk, listen, reenact or batch you state that you may use the faces and voices that you give; clips are marked
+as AI-generated.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def _parser() -> argparse.ArgumentParser:
     push.add_argument("--revision", metavar="BRANCH", help="made if it is not there (default: the main one)")
     push.add_argument("--private", action="store_true", help="make the repository a private one, if it is made")
 
-    verify = _command(commands, "verify", _verify, "tell whether a file is marked as made, by whom, and unchanged since")
+    verify = _command(commands, "verify", _verify, "tell whether a file is marked as made, and unchanged since")
     verify.add_argument("file", metavar="FILE")
     verify.add_argument("--json", action="store_true", help="one JSON object on stdout")
     return parser
@@ -161,6 +161,9 @@ def _add_making(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", required=True, metavar="OUT.mp4", help="the clip to write")
     parser.add_argument("--weights", help="folder or Hub repository (default: embedded)")
     parser.add_argument("--renderer", default="mesh", choices=tuple(RENDERERS), help="others need their weights")
+    parser.add_argument(
+        "--reference", nargs="+", metavar="FILE", default=[], help="more pictures or a short video of the same person"
+    )
     parser.add_argument(
         "--restore", default="none", metavar="none|detail|gfpgan", help="sharpen the face (default %(default)s)"
     )
@@ -211,6 +214,8 @@ def _make(options: argparse.Namespace, start: Callable[[Any, dict[str, Any]], An
         _check_coefficients(options.coefficients)
     progress = _Progress()
     pipe = ConversationalHeadPipeline.from_pretrained(options.weights)
+    if options.reference:
+        options.portrait = pipe.portrait(options.portrait, options.size, options.reference)
     clip = start(
         pipe,
         {
@@ -315,9 +320,7 @@ def _batch(options: argparse.Namespace) -> int:
     from pipeline.batch import run_command
 
     progress = _Progress()
-    report = run_command(
-        options.manifest, options.output, options.weights, options.jobs, options.ray, progress=progress
-    )
+    report = run_command(options.manifest, options.output, options.weights, options.jobs, options.ray, progress)
     progress.close()
     for row, sentence in report.failed:
         print(f"row {row}: {sentence}", file=sys.stderr)
