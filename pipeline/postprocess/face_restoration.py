@@ -14,9 +14,9 @@ import numpy as np
 import torch
 
 from pipeline.coefficients import Coefficients
-from pipeline.errors import WeightsError
+from pipeline.devices import Runtime
 from pipeline.face.portrait import Portrait
-from pipeline.postprocess.alignment import cut_face, face_mask, paste_difference, to_template
+from pipeline.postprocess.alignment import TEMPLATE_SIDE, cut_face, face_mask, paste_difference, to_template
 from pipeline.postprocess.moving_face import MovingFace
 from pipeline.postprocess.steadying import Steadier
 from pipeline.threads import every_core, one_thread
@@ -24,53 +24,44 @@ from pipeline.threads import every_core, one_thread
 if TYPE_CHECKING:
     from torch import nn
 
-_BYTES_A_FACE = 3 << 30  # of GPU memory that a face of 512 × 512 takes at most, with room for torch's own copies
+_BYTES_A_FACE = 3 << 30  # of memory that a face of 512 × 512 takes at most, with room for torch's own copies
 _MOST_FACES = 8
 _LARGE = 1 << 20  # parameters from which a network gains by several threads
 
 
 class FaceNetwork:
-    """A network that restores aligned faces, on the GPU in half precision where there is one.
+    """A network that restores aligned faces.
 
     Args:
         network: takes and returns (B, 3, side, side), -1 to 1.
         side: of the aligned faces.
-        device: such as "cuda"; None takes the GPU if there is one.
+        runtime: where it runs; None takes the GPU if there is one.
 
     Attributes:
-        batch: faces restored at once, as many as the memory that is free now holds.
+        batch: faces restored at once: on a GPU as many as its memory holds, else one.
         on_gpu: whether it runs on a GPU.
     """
 
-    def __init__(self, network: nn.Module, side: int, device: str | None = None) -> None:
+    def __init__(self, network: nn.Module, side: int, runtime: Runtime | None = None) -> None:
         self.side = side
-        self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.on_gpu = self._device.type == "cuda"
-        self._type = torch.float16 if self.on_gpu else torch.float32
-        self._network = network.to(self._device, self._type)
+        self._runtime = runtime or Runtime.best()
+        self.on_gpu = self._runtime.on_gpu
+        self._network = network.to(self._runtime.device)
         self._threads = every_core if sum(p.numel() for p in network.parameters()) > _LARGE else one_thread
-        self.batch = 1
-        if self.on_gpu:
-            free, _ = torch.cuda.mem_get_info(self._device)
-            self.batch = int(np.clip(free * (512 / side) ** 2 // _BYTES_A_FACE, 1, _MOST_FACES))
+        self._bytes = int(_BYTES_A_FACE * (side / TEMPLATE_SIDE) ** 2)
+        self.batch = min(_MOST_FACES, self._runtime.batch(self._bytes)) if self.on_gpu else 1
 
     def __call__(self, faces: np.ndarray) -> np.ndarray:
         """Restored faces (B, side, side, 3) float32 in 0 to 255, of uint8 RGB faces of that shape.
 
         Raises:
+            InputError: if there is no memory for a single face.
             WeightsError: if the network's answer holds values that are no numbers, in single precision too.
         """
-        with torch.inference_mode(), self._threads():
-            inputs = torch.from_numpy(faces).to(self._device).permute(0, 3, 1, 2).float() / 127.5 - 1
-            out = self._network(inputs.to(self._type)).float()
-            if not bool(out.isfinite().all()) and self._type is not torch.float32:
-                # Black squares are what half precision leaves where it overflows: never show them.
-                self._type = torch.float32
-                self._network.float()
-                out = self._network(inputs)
-            if not bool(out.isfinite().all()):
-                raise WeightsError("The restoring network answers with values that are no numbers; convert it again.")
-            return ((out.clamp(-1, 1) + 1) * 127.5).permute(0, 2, 3, 1).cpu().numpy()
+        inputs = torch.from_numpy(faces).to(self._runtime.device).permute(0, 3, 1, 2).float() / 127.5 - 1
+        with self._threads():
+            made = torch.cat(list(self._runtime.run(len(faces), self._bytes, lambda part: self._network(inputs[part]))))
+        return ((made.clamp(-1, 1) + 1) * 127.5).permute(0, 2, 3, 1).numpy()
 
 
 class FaceRestoration:

@@ -11,6 +11,7 @@ import torch
 from heads import one_sentence
 
 from pipeline.coefficients import Coefficients
+from pipeline.devices import Runtime
 from pipeline.errors import WeightsError
 from pipeline.hub import EMBEDDED
 from pipeline.postprocess.face_restoration import FaceNetwork, FaceRestoration
@@ -41,7 +42,7 @@ def frames(pipe, astronaut, motion) -> list[np.ndarray]:
 
 
 def restored(astronaut, motion, frames, network, steady=True, cuts=(8,), batch=1) -> list[np.ndarray]:
-    engine = FaceNetwork(network, SIDE, "cpu")
+    engine = FaceNetwork(network, SIDE, Runtime())
     engine.batch = batch
     restore = FaceRestoration(astronaut, engine, steady).start()
     out, first = [], 0
@@ -114,30 +115,33 @@ def test_parts_and_batches_make_no_difference(astronaut, motion, frames):
 
 
 def test_each_run_through_a_clip_starts_anew(astronaut, motion, frames):
-    engine = FaceNetwork(StandIn(brighter=0.1), SIDE, "cpu")
+    engine = FaceNetwork(StandIn(brighter=0.1), SIDE, Runtime())
     restoration = FaceRestoration(astronaut, engine)
     runs = [list(restoration.start()(iter([f.copy() for f in frames]), motion)) for _ in range(2)]
     assert all((a == b).all() for a, b in zip(*runs, strict=True))
 
 
-class Overflowing(torch.nn.Module):
-    """As a network in half precision: gives no numbers until it is asked for single precision."""
+def test_no_black_faces_where_half_precision_overflows():
+    """What it multiplies by is beyond half precision's 65,504; divided again, faces come out as they were."""
+    layer = torch.nn.Conv2d(3, 3, 1, bias=False)
+    torch.nn.init.zeros_(layer.weight)
+    layer.weight.data[range(3), range(3)] = 1e5
+    kinds = []
 
-    def __init__(self, always: bool) -> None:
-        super().__init__()
-        self.scale, self.always = torch.nn.Parameter(torch.ones(1)), always
+    class Network(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = layer
 
-    def forward(self, faces: torch.Tensor) -> torch.Tensor:
-        return faces * (self.scale if self.scale.dtype is torch.float32 and not self.always else float("nan"))
+        def forward(self, faces: torch.Tensor) -> torch.Tensor:
+            out = self.layer(faces)
+            kinds.append(out.dtype)
+            return out / 1e5
 
-
-def test_no_black_frames_where_half_precision_overflows():
-    faces = np.full((1, 8, 8, 3), 100, np.uint8)
-    engine = FaceNetwork(Overflowing(always=False), 8, "cpu")
-    engine._network.half()
-    engine._type = torch.float16
-    assert np.abs(engine(faces) - 100).max() < 0.01
-    broken = FaceNetwork(Overflowing(always=True), 8, "cpu")
+    faces = np.full((2, 8, 8, 3), 100, np.uint8)
+    assert np.abs(FaceNetwork(Network(), 8, Runtime(dtype=torch.float16))(faces) - 100).max() < 0.01
+    assert kinds == [torch.float16, torch.float32, torch.float32]
+    torch.nn.init.constant_(layer.weight, float("nan"))
     with pytest.raises(WeightsError, match="no numbers") as error:
-        broken(faces)
+        FaceNetwork(Network(), 8, Runtime())(faces)
     assert one_sentence(error.value)
