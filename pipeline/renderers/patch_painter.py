@@ -16,7 +16,7 @@ import torch
 from pipeline.face.portrait import Portrait
 from pipeline.hub_share import HubComponent
 from pipeline.renderers.patch_network import PatchNetwork
-from pipeline.renderers.patches import MOUTH, PATCHES, PatchFrame, allowed, fill_mouth
+from pipeline.renderers.patches import MOUTH, PATCHES, PatchFrame, allowed, fill_mouth, shade_slit
 from pipeline.threads import one_thread
 
 Placement = tuple[np.ndarray, float, np.ndarray]
@@ -114,6 +114,9 @@ class _Patch:
             inputs = torch.from_numpy(np.stack(rows)).permute(0, 3, 1, 2).float() / 255
             corrected = self._network(inputs, torch.from_numpy(np.stack(masks))[:, None])
             pixels = (corrected * 255).round().to(torch.int16).permute(0, 2, 3, 1).contiguous().numpy()
+        if kind is MOUTH:
+            shaded = zip(pixels, rows, strict=True)
+            pixels = np.stack([shade_slit(patch, row[..., 6:8], self._openings) for patch, row in shaded])
         unwanted = np.array(kept, np.float32)[:, None, None, None] * self.unwanted
         changes = pixels - np.stack(plain) - unwanted
         if self._colour < 1:

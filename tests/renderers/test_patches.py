@@ -12,7 +12,7 @@ from pipeline.face.morphable import MorphableModel
 from pipeline.hub import EMBEDDED
 from pipeline.renderers.patch_network import INPUT_CHANNELS, PatchNetwork
 from pipeline.renderers.patch_painter import PatchNetworks
-from pipeline.renderers.patches import LEFT_EYE, MOUTH, PATCHES, RIGHT_EYE, PatchFrame, allowed, fill_mouth
+from pipeline.renderers.patches import LEFT_EYE, MOUTH, PATCHES, RIGHT_EYE, PatchFrame, allowed, fill_mouth, shade_slit
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +95,26 @@ def test_a_mouth_is_filled_with_what_the_portrait_shows_of_it():
     assert (filled[:24] == 7).all()
     shut = np.zeros_like(opened)
     assert (fill_mouth(patch, reference, shut, shown) == patch).all()
+
+
+def mouth_open(gap: float) -> np.ndarray:
+    """Openings (h, w, 2) uint8 of lips that are `gap` face heights apart."""
+    openings = np.zeros((MOUTH.height, MOUTH.width, 2), np.uint8)
+    rows = round(gap / MOUTH.pixel)
+    openings[30 : 30 + rows, 20:76, 0] = 255
+    openings[20 : 40 + rows, 16:80, 1] = 255
+    return openings
+
+
+def test_a_narrow_gap_between_lips_is_dark_unless_the_portrait_shows_what_is_there():
+    patch = np.full((MOUTH.height, MOUTH.width, 3), 150, np.int16)
+    slit = shade_slit(patch, mouth_open(0.02), mouth_open(0.0))
+    assert slit.dtype == patch.dtype and slit[31:33, 30:66].max() < 0.58 * 150
+    assert (slit[:28] == 150).all() and (slit[36:] == 150).all() and (slit[:, :18] == 150).all()
+    wider = shade_slit(patch, mouth_open(0.035), mouth_open(0.0))
+    assert slit[31:33, 48].max() < wider[32:35, 48].min() < 150
+    for openings, own in ((0.0, 0.0), (0.06, 0.0), (0.02, 0.05)):
+        assert (shade_slit(patch, mouth_open(openings), mouth_open(own)) == patch).all()
 
 
 # --- networks -------------------------------------------------------------------------------------------------------
