@@ -36,8 +36,10 @@ from app_live import routes
 from app_look import portrait_input, theme
 from app_modes import EXAMPLES, Mode, add_portrait_examples, listen_tab, reenact_tab, talk_tab
 from app_queue import Moment
-from app_texts import LANGUAGES, reworded, say, with_texts, worded
+from app_share import ShareBox, share_options, shares_of_environment
+from app_texts import LANGUAGES, reworded, with_texts, worded
 from pipeline.errors import Cancelled, InputError
+from pipeline.sharing import Shares
 from pipeline.threads import settle_process
 
 ROOT = Path(__file__).resolve().parent
@@ -115,7 +117,8 @@ def for_page(studio: Studio, request: Callable[..., Order], others: int) -> Call
         except Exception as error:
             sentence = sentence_of(error)
             yield cards.refusal_card(sentence, language), "", gr.skip(), gr.skip(), "", *running(False, others)
-            raise gr.Error(sentence, title=say("refused", language), print_exception=False) from error
+            # The card says it; Gradio's own message would lie over it, under an English title.
+            raise gr.Error(sentence, visible=False, print_exception=False) from error
 
     return listener
 
@@ -135,7 +138,7 @@ def running(busy: bool, others: int = 0) -> tuple:
 class Stage:
     """Where every mode's clip appears: while it is made, whole, and what is told of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, shares: Shares | None, language: gr.Radio) -> None:
         with gr.Column(elem_id="theatre"):
             self.live = gr.HTML("", elem_id="live")
             self.video = gr.Video(
@@ -144,6 +147,7 @@ class Stage:
         self.card = gr.HTML("", elem_id="stage")
         worded(gr.HTML(elem_id="empty"), value=cards.empty_stage)
         self.download = worded(gr.DownloadButton(visible=False, elem_id="download"), label="download")
+        self.share = ShareBox(shares, self.download, language)
         self.movement = gr.HTML("", elem_id="movement")
 
     @property
@@ -181,6 +185,7 @@ def connect(studio: Studio, stage: Stage, mode: Mode, modes: list[Mode], languag
         **shared,
     )
     work.failure(end, None, buttons, **QUIET)
+    stage.share.attach(mode, work)
     mode.stop.click(
         lambda language: (*stage.cleared(cards.stopped_card(language)), *end()),
         language,
@@ -242,15 +247,18 @@ def language_input() -> gr.Radio:
     return worded(gr.Radio(choices, value="en", elem_id="language", container=False), label="language")
 
 
-def build_app(factory: Callable[[], Any], limits: Limits | None = None) -> tuple[gr.Blocks, Studio]:
+def build_app(
+    factory: Callable[[], Any], limits: Limits | None = None, shares: Shares | None = None
+) -> tuple[gr.Blocks, Studio]:
     """The page around the pipeline that `factory` makes.
 
     Args:
         factory: returns a `ConversationalHeadPipeline`, or what has its modes, `check` and `model`.
         limits: what a visitor, a clip and the page may take.
+        shares: where clips are shared by link; None leaves sharing away.
 
     Returns:
-        the page, to launch with `launch_options(studio)`, and its studio, to warm and to close.
+        the page, to launch with `launch_options(studio, shares)`, and its studio, to warm and to close.
     """
     limits = limits or Limits()
     studio = Studio(factory, limits)
@@ -273,12 +281,13 @@ def build_app(factory: Callable[[], Any], limits: Limits | None = None) -> tuple
                 add_portrait_examples(portrait)
                 tabs = gr.Tabs(elem_id="modes")
             with gr.Column(scale=6, min_width=300, elem_id="result"):
-                stage = Stage()
+                stage = Stage(shares, language)
                 add_verify(studio, language)
         with tabs:
             modes = [talk_tab(portrait), listen_tab(portrait), reenact_tab(portrait)]
         for mode in modes:
             connect(studio, stage, mode, modes, language)
+        stage.share.open_shared(page, tabs, modes)
         add_look(studio, portrait, look, language)
         worded(gr.HTML(), value=functools.partial(cards.footer, keep))
         texts = with_texts(page.blocks.values())
@@ -289,7 +298,7 @@ def build_app(factory: Callable[[], Any], limits: Limits | None = None) -> tuple
     return page, studio
 
 
-def launch_options(studio: Studio) -> dict[str, Any]:
+def launch_options(studio: Studio, shares: Shares | None = None) -> dict[str, Any]:
     """What `launch` needs for the look, the limits and the privacy that the page promises."""
     return {
         "theme": theme(),
@@ -301,7 +310,7 @@ def launch_options(studio: Studio) -> dict[str, Any]:
         "ssr_mode": False,
         "max_file_size": studio.limits.max_upload,
         "allowed_paths": [str(EXAMPLES)],
-        "app_kwargs": {"routes": routes(studio)},
+        **share_options(shares, routes(studio)),
         "mcp_server": importlib.util.find_spec("mcp") is not None,
     }
 
@@ -319,10 +328,11 @@ def main() -> None:
     # Stopped as a container is stopped, the page cleans up as after Ctrl-C.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     settle_process()
-    page, studio = build_app(load_pipeline, Limits.from_environment())
+    shares = shares_of_environment()
+    page, studio = build_app(load_pipeline, Limits.from_environment(), shares)
     studio.warm()
     try:
-        page.launch(**launch_options(studio))
+        page.launch(**launch_options(studio, shares))
     finally:
         studio.close()
 

@@ -11,9 +11,12 @@ from typing import Any, TypeVar
 
 import gradio as gr
 
+from app_share_texts import SHARE_TEXTS
+
 LANGUAGES = {"en": "English", "zh": "中文"}
 
 TEXTS: dict[str, tuple[str, str]] = {
+    **SHARE_TEXTS,
     # The frame
     "tagline": (
         "One portrait and a voice make a head that talks, or one that listens.",
@@ -58,6 +61,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "sharpness": ("Sharpness", "清晰度"),
     "as_drawn": ("As drawn", "直接渲染"),
     "own_detail": ("The portrait's own detail", "保留肖像细节"),
+    "tag": ('Show an "AI-generated" tag in the picture', "在画面中显示“AI 生成”标签"),
     "relative": ("Keep the portrait's own face at rest", "以肖像自身的表情为基准"),
     "relative_info": ("Off: same person", "同一个人时可关闭"),
     "consent_voice": ("I may use this face and voice", "我有权使用这张面孔和这段声音"),
