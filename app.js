@@ -122,7 +122,7 @@
     }
     if (now === "working" || now === "refusal") {
       const place = one("#result").getBoundingClientRect();
-      if (place.top > innerHeight * 0.6 || place.bottom < 80) {
+      if (place.top > innerHeight * 0.35 || place.bottom < 80) {
         const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
         one("#result").scrollIntoView({ behavior: calm ? "auto" : "smooth", block: "start" });
       }

@@ -109,6 +109,10 @@ def restore_input() -> gr.Radio:
     return choice_input([("as_drawn", "none"), ("own_detail", "detail")], "sharpness")
 
 
+def tag_input() -> gr.Checkbox:
+    return worded(gr.Checkbox(False), label="tag")
+
+
 def talk_tab(portrait: gr.Image) -> Mode:
     with worded(gr.Tab(id="talk"), label="speak"):
         audio = voice_input("voice", "voice")
@@ -118,7 +122,8 @@ def talk_tab(portrait: gr.Image) -> Mode:
                 size = size_input()
                 seed = seed_input()
             restore = restore_input()
-        return add_start(talk, [portrait, audio, seed, expression, motion, size, restore], "consent_voice")
+            tag = tag_input()
+        return add_start(talk, [portrait, audio, seed, expression, motion, size, restore, tag], "consent_voice")
 
 
 def listen_tab(portrait: gr.Image) -> Mode:
@@ -138,7 +143,8 @@ def listen_tab(portrait: gr.Image) -> Mode:
                 size = size_input()
                 seed = seed_input()
             restore = restore_input()
-        inputs = [portrait, audio, attitude, video, seed, plainness, expression, motion, layout, size, restore]
+            tag = tag_input()
+        inputs = [portrait, audio, attitude, video, seed, plainness, expression, motion, layout, size, restore, tag]
         return add_start(listen, inputs, "consent_voice")
 
 
@@ -150,4 +156,5 @@ def reenact_tab(portrait: gr.Image) -> Mode:
             expression, motion = strengths()
             size = size_input()
             restore = restore_input()
-        return add_start(reenact, [portrait, video, relative, expression, motion, size, restore], "consent_video")
+            tag = tag_input()
+        return add_start(reenact, [portrait, video, relative, expression, motion, size, restore, tag], "consent_video")

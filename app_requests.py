@@ -14,6 +14,7 @@ def talk(
     motion_scale: float = 1.0,
     size: int = 0,
     restore: str = "none",
+    visible_tag: bool = False,
     consent: bool = False,
 ) -> Order:
     """Make a portrait speak a recording: lips, blinks, gaze and head follow the voice.
@@ -26,6 +27,7 @@ def talk(
         motion_scale: strength of the head's movement, 0 to 2; 1 is natural.
         size: longer side of the clip in pixels, 64 to 2048; 0 keeps the portrait's size.
         restore: detail lays the portrait's own fine detail into each frame; none leaves frames as drawn.
+        visible_tag: true draws "AI-generated" into a corner of every frame.
         consent: true if you may use this face and voice; refused otherwise.
 
     Returns:
@@ -43,6 +45,7 @@ def talk(
             motion_scale=motion_scale,
             size=size or None,
             restore=restore,
+            visible_tag=bool(visible_tag),
             progress=progress,
         ),
         {"portrait": portrait, "audio": audio},
@@ -61,6 +64,7 @@ def listen(
     layout: str = "listener",
     size: int = 0,
     restore: str = "none",
+    visible_tag: bool = False,
     consent: bool = False,
 ) -> Order:
     """Make a portrait listen to a speaker: it nods, smiles or frowns at fitting moments, looks and blinks.
@@ -78,6 +82,7 @@ def listen(
         layout: listener for the listener alone, side-by-side for the speaker's video beside it.
         size: longer side of the listener's picture in pixels, 64 to 2048; 0 keeps the portrait's size.
         restore: detail lays the portrait's own fine detail into each frame; none leaves frames as drawn.
+        visible_tag: true draws "AI-generated" into a corner of every frame.
         consent: true if you may use this face and voice; refused otherwise.
 
     Returns:
@@ -99,6 +104,7 @@ def listen(
             layout=layout,
             size=size or None,
             restore=restore,
+            visible_tag=bool(visible_tag),
             progress=progress,
         ),
         {"portrait": portrait, "audio": audio, "speaker_video": speaker_video},
@@ -113,6 +119,7 @@ def reenact(
     motion_scale: float = 1.0,
     size: int = 0,
     restore: str = "none",
+    visible_tag: bool = False,
     consent: bool = False,
 ) -> Order:
     """Make a portrait follow the face of a driving video: its expression, gaze and head movement.
@@ -126,6 +133,7 @@ def reenact(
         motion_scale: strength of the head's movement, 0 to 2; 1 is the video's own.
         size: longer side of the clip in pixels, 64 to 2048; 0 keeps the portrait's size.
         restore: detail lays the portrait's own fine detail into each frame; none leaves frames as drawn.
+        visible_tag: true draws "AI-generated" into a corner of every frame.
         consent: true if you may use this face and this video; refused otherwise.
 
     Returns:
@@ -143,6 +151,7 @@ def reenact(
             motion_scale=motion_scale,
             size=size or None,
             restore=restore,
+            visible_tag=bool(visible_tag),
             progress=progress,
         ),
         {"portrait": portrait, "video": video},

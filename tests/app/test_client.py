@@ -33,6 +33,7 @@ def test_talk_returns_a_playable_mp4_and_nothing_else(client: Client, files: Fil
         expression_scale=0.5,
         size=256,
         restore="detail",
+        visible_tag=True,
         consent=True,
         api_name="/talk",
     )
@@ -42,7 +43,7 @@ def test_talk_returns_a_playable_mp4_and_nothing_else(client: Client, files: Fil
         assert len(list(container.decode(video=0))) == 25
     call = server.fake.calls[-1]
     assert (call["seed"], call["expression_scale"], call["motion_scale"], call["size"]) == (7, 0.5, 1.0, 256)
-    assert call["restore"] == "detail"
+    assert call["restore"] == "detail" and call["visible_tag"] is True
 
 
 def test_reenact_returns_a_playable_mp4(client: Client, files: Files, server: Server) -> None:
@@ -191,13 +192,24 @@ def test_endpoints_are_named_typed_and_documented(client: Client) -> None:
     endpoints = client.view_api(return_format="dict")["named_endpoints"]
     assert set(endpoints) == {"/talk", "/listen", "/reenact"}
     talk = {p["parameter_name"]: p for p in endpoints["/talk"]["parameters"]}
-    names = ["portrait", "audio", "seed", "expression_scale", "motion_scale", "size", "restore", "consent"]
+    names = [
+        "portrait",
+        "audio",
+        "seed",
+        "expression_scale",
+        "motion_scale",
+        "size",
+        "restore",
+        "visible_tag",
+        "consent",
+    ]
     assert list(talk) == names
     assert {name: talk[name]["python_type"]["type"] for name in names[2:] if name != "restore"} == {
         "seed": "int",
         "expression_scale": "float",
         "motion_scale": "float",
         "size": "int",
+        "visible_tag": "bool",
         "consent": "bool",
     }
     assert talk["consent"]["parameter_default"] is False
@@ -205,14 +217,16 @@ def test_endpoints_are_named_typed_and_documented(client: Client) -> None:
     listen = {p["parameter_name"]: p for p in endpoints["/listen"]["parameters"]}
     assert list(listen) == [
         "portrait", "audio", "attitude", "speaker_video", "seed", "attitude_scale", "expression_scale", "motion_scale",
-        "layout", "size", "restore", "consent",
+        "layout", "size", "restore",
+        "visible_tag", "consent",
     ]  # fmt: skip
     assert listen["attitude"]["type"]["enum"] == ["positive", "neutral", "negative"]
     assert listen["layout"]["type"]["enum"] == ["listener", "side-by-side"]
     optional = {name: p["parameter_default"] for name, p in listen.items() if p["parameter_has_default"]}
     assert optional["audio"] is None and optional["speaker_video"] is None and optional["attitude"] == "neutral"
     assert [p["parameter_name"] for p in endpoints["/reenact"]["parameters"]] == [
-        "portrait", "video", "relative", "expression_scale", "motion_scale", "size", "restore", "consent",
+        "portrait", "video", "relative", "expression_scale", "motion_scale", "size", "restore",
+        "visible_tag", "consent",
     ]  # fmt: skip
 
 
