@@ -20,27 +20,23 @@ from pipeline.face.morphable import MorphableModel
 from pipeline.face.portrait import Portrait
 from pipeline.hub import HubOptions, Weights, find_weights
 from pipeline.hub_share import SharedWeights
+from pipeline.portraits import PortraitReading
 from pipeline.renderers import RENDERERS, load_renderer
+from pipeline.sounding import with_sound
 
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from PIL.Image import Image
-
     from pipeline.drivers.listening import ListeningDriver
     from pipeline.drivers.talking import TalkingDriver
-    from pipeline.face.checks import PortraitLook
-    from pipeline.face.tracker import FaceTracker
+    from pipeline.portraits import Picture
     from pipeline.postprocess.restoration import Drawing
 
-    Picture = str | os.PathLike[str] | np.ndarray | Image
-
-_LEAST_SIDE, _MOST_SIDE = 64, 4096
 _MOST_SEED = 2**63 - 1
 LAYOUTS = ("listener", "side-by-side")
 
 
-class ConversationalHeadPipeline(SharedWeights):
+class ConversationalHeadPipeline(PortraitReading, SharedWeights):
     """From one portrait and sound (or a driving video) to a clip of that head.
 
     Components are loaded when first needed and then shared; the object may be used by several threads.
@@ -105,30 +101,6 @@ class ConversationalHeadPipeline(SharedWeights):
             for part in driver(np.zeros(SAMPLE_RATE, np.float32), portrait.coefficients):
                 next(renderer.render(part))
 
-    def portrait(self, image: Picture, size: int | None = None) -> Portrait:
-        """Read, check, track, cut out and fit a portrait.
-
-        Args:
-            image: a file, a (H, W, 3) uint8 RGB array or a PIL image.
-            size: pixels of the longer side of the result; None keeps the picture's own, up to 1920.
-
-        Raises:
-            PortraitError: if the picture cannot be read or holds no usable face.
-            InputError: if `size` is out of range.
-        """
-        check_range("size", size, _LEAST_SIDE, _MOST_SIDE)
-        return Portrait.read(image, self._tracker(), self.model, size)
-
-    def check(self, image: Picture) -> PortraitLook:
-        """Look at a picture: where its face is, and what is wrong with it; quick, and no clip is begun.
-
-        Raises:
-            PortraitError: if the picture cannot be read.
-        """
-        from pipeline.face.checks import look_at
-
-        return look_at(image, self._tracker())
-
     def talk(
         self,
         portrait: Picture | Portrait,
@@ -170,6 +142,7 @@ class ConversationalHeadPipeline(SharedWeights):
         check_range("motion_scale", motion_scale, 0, 2)
         info = probe_audio(audio)
         scene, draw = self._prepare(portrait, size, renderer, restore, progress)
+        draw.renderer = with_sound(draw.renderer, audio, lambda: self.driver.phone_net)
         warnings = [*scene.warnings, *draw.warnings]
 
         def coefficients() -> Iterator[Coefficients]:
@@ -344,6 +317,8 @@ class ConversationalHeadPipeline(SharedWeights):
         check_range("smoothing", smoothing, 0, 5)
         reader = VideoReader(video)
         scene, draw = self._prepare(portrait, size, renderer, restore, progress)
+        audio = video if reader.has_sound else None
+        draw.renderer = with_sound(draw.renderer, audio, lambda: self.driver.phone_net)
         warnings = [*scene.warnings, *draw.warnings]
         driver = ReenactmentDriver(reader, scene, relative, expression_scale, motion_scale, warnings)
         driver.check()
@@ -362,7 +337,6 @@ class ConversationalHeadPipeline(SharedWeights):
             "restore": restore,
             "visible_tag": visible_tag,
         }
-        audio = video if reader.has_sound else None
         length, size = reader.frames, scene.size
         return HeadClip(coefficients, draw.start, size, audio, length, settings, warnings, progress, None, visible_tag)
 
@@ -386,11 +360,3 @@ class ConversationalHeadPipeline(SharedWeights):
         if progress is not None:
             progress("portrait", 1, 1)
         return scene, draw
-
-    def _tracker(self) -> FaceTracker:
-        """This thread's own tracker: MediaPipe's may not be shared."""
-        from pipeline.face.tracker import FaceTracker
-
-        if not hasattr(self._local, "tracker"):
-            self._local.tracker = FaceTracker()
-        return self._local.tracker

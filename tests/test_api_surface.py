@@ -8,7 +8,7 @@ import inspect
 import pytest
 
 import pipeline
-from pipeline import clip, coefficients, conversation, errors
+from pipeline import clip, coefficients, conversation, errors, portraits
 from pipeline.face.portrait import Portrait
 
 TALK = {
@@ -76,11 +76,12 @@ def test_the_packages_names():
 
 def test_the_pipeline():
     kind = conversation.ConversationalHeadPipeline
-    assert public(kind) == {
-        "driver", "from_pretrained", "listen", "listener", "model", "portrait", "reenact", "stream", "talk", "warm_up"
+    assert public(kind) | public(portraits.PortraitReading) == {
+        "check", "driver", "from_pretrained", "listen", "listener", "model", "portrait", "reenact", "stream", "talk",
+        "warm_up",
     }  # fmt: skip
     assert parameters(kind.from_pretrained) == {"source": None, "revision": None, "options": ...}
-    assert parameters(kind.portrait) == {"image": ..., "size": None}
+    assert parameters(kind.portrait) == {"image": ..., "size": None, "references": ()}
     assert parameters(kind.talk) == TALK
     assert parameters(kind.listen) == LISTEN
     assert parameters(kind.reenact) == REENACT
@@ -97,7 +98,7 @@ def test_coefficients_and_portrait():
     assert fields == ["expression", "pose", "crop", "fps"]
     assert public(coefficients.Coefficients) >= {"concatenate", "load", "save"}
     assert [field.name for field in dataclasses.fields(Portrait)] == [
-        "image", "landmarks", "alpha", "identity", "coefficients", "model", "warnings"
+        "image", "landmarks", "alpha", "identity", "coefficients", "model", "warnings", "references"
     ]  # fmt: skip
 
 

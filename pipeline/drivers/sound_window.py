@@ -6,11 +6,16 @@ phone recogniser's lip shapes for DeepSpeech's characters, both over the same wi
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 
 from pipeline.audio.features import FEATURE_DIM
-from pipeline.drivers.hearing import BLOCKS
-from pipeline.drivers.phonetics import HIDDEN_DIM, STEPS_PER_FRAME, VISEMES
+from pipeline.audio.streaming import stream_rows
+from pipeline.clock import FPS
+from pipeline.drivers.hearing import BLOCKS, CONTEXT_FRAMES, hear
+from pipeline.drivers.phonetics import HIDDEN_DIM, STEPS_PER_FRAME, VISEMES, PhoneNet
+from pipeline.drivers.running_level import levelled
 
 HALF_WINDOW = 4
 _SHAPES = STEPS_PER_FRAME * len(VISEMES)
@@ -27,3 +32,21 @@ def sound_vectors(rows: np.ndarray) -> np.ndarray:
     index = np.arange(len(rows))[:, None] + np.arange(-HALF_WINDOW, HALF_WINDOW)
     around = shapes[np.clip(index, 0, max(len(rows) - 1, 0))].reshape(len(rows), -1)
     return np.concatenate([rows[:, BLOCKS["vico"]], around], 1).astype(np.float32)
+
+
+def stream_sound_vectors(blocks: Iterable[np.ndarray], phone_net: PhoneNet) -> Iterator[np.ndarray]:
+    """Sound vectors of sound of any length, made even by a level that runs a second ahead; memory does not grow.
+
+    Args:
+        blocks: (n,) pieces of one sound at 16 kHz, in order, as from `stream_audio`; how they are cut is all the same.
+        phone_net: our recogniser, the talking driver's.
+
+    Yields:
+        (T, `SOUND_VECTOR_DIM`) float32, two seconds at a time; together `frame_count(N)` rows.
+    """
+    return stream_rows(
+        lambda samples: sound_vectors(hear(samples, phone_net)),
+        levelled(blocks, ahead=FPS),
+        CONTEXT_FRAMES + HALF_WINDOW,
+        2 * FPS,
+    )

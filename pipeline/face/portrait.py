@@ -30,6 +30,7 @@ class Portrait:
         coefficients: one frame: the portrait's own β, p and c.
         model: the morphable model that α and β belong to.
         warnings: sentences on what may spoil the result.
+        references: further views of the same person, for renderers that take several.
     """
 
     image: np.ndarray
@@ -39,6 +40,7 @@ class Portrait:
     coefficients: Coefficients
     model: MorphableModel
     warnings: tuple[str, ...] = field(default=())
+    references: tuple[Portrait, ...] = field(default=())
 
     @staticmethod
     def read(image: ImageSource, tracker: FaceTracker, model: MorphableModel, size: int | None = None) -> Portrait:

@@ -52,16 +52,17 @@ class Drawing:
     """A renderer, and what is done to its frames.
 
     Attributes:
+        renderer: what draws.
         warnings: sentences that the user should see.
     """
 
     def __init__(self, renderer: Renderer, restoration: Restoration | None) -> None:
-        self._renderer, self._restoration = renderer, restoration
+        self.renderer, self._restoration = renderer, restoration
         self.warnings = restoration.warnings if restoration else ()
 
     def start(self) -> Callable[[Coefficients], Iterator[np.ndarray]]:
         """What draws one run through a clip, called with the coefficients of each part in order."""
-        draw = self._renderer.start()
+        draw = self.renderer.start()
         if self._restoration is None:
             return draw
         restore = self._restoration.start()

@@ -56,10 +56,16 @@ def load_renderer(name: str, weights: Weights, portrait: Portrait) -> Renderer:
         portrait: what to draw.
 
     Raises:
-        InputError: if there is no renderer of that name.
+        InputError: if there is no renderer of that name, or the portrait has references that it does not take.
         WeightsError: if its weights are not there or cannot be read.
     """
     if name not in RENDERERS:
         raise InputError(f"There is no renderer {name!r}; choose one of: {', '.join(RENDERERS)}.")
     module, kind = RENDERERS[name]
-    return getattr(import_module(module), kind).load(weights, portrait)
+    renderer = getattr(import_module(module), kind).load(weights, portrait)
+    if portrait.references and getattr(renderer, "most_references", 1) == 1:
+        raise InputError(
+            f"The renderer {name!r} takes one picture of a person; leave the references out, or choose weights of "
+            "HeadGAN that were trained with several."
+        )
+    return renderer

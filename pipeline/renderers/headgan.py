@@ -19,6 +19,7 @@ from pipeline.hub import Weights
 from pipeline.hub_share import HubComponent
 from pipeline.network_files import load_network, save_network
 from pipeline.renderers.headgan_networks import HeadGANConfig, HeadGANNetwork
+from pipeline.renderers.headgan_references import head_motion, match, spread_out
 from pipeline.renderers.neural import FaceImages, HeadWindow, to_pictures, to_tensor
 
 
@@ -45,24 +46,38 @@ class HeadGANRenderer:
     """Draws one portrait. Frames depend on those before them: `start` a run for each clip that comes in parts.
 
     Args:
-        portrait: what to draw.
+        portrait: what to draw; its references are seen too if the network learned to take several.
         network: the trained generator.
         runtime: where it runs.
+
+    Attributes:
+        sound_dim: length of the sound vectors that it hears.
+        most_references: pictures of a person that it takes at once.
     """
 
     def __init__(self, portrait: Portrait, network: HeadGAN, runtime: Runtime | None = None) -> None:
         self.portrait = portrait
         self.runtime = runtime or Runtime.best()
+        self.sound_dim, self.most_references = network.config.sound_dim, network.config.references
         self.window = HeadWindow.of(portrait, network.config.size)
         self.faces = FaceImages(portrait, self.window)
         self._network = network.to(self.runtime.device)
+        views = [(one, HeadWindow.of(one, network.config.size)) for one in (portrait, *portrait.references)]
+        motion = np.concatenate([head_motion(one.coefficients, window, one.size) for one, window in views])
+        chosen = spread_out(motion, self.most_references, first=0)  # the portrait itself is always among them
+        self._motion = motion[chosen]
+        views = [views[index] for index in chosen.tolist()]
         device = self.runtime.device
-        self._reference = to_tensor(self.window.cut(portrait.image))[None].to(device)
+        reference = to_tensor(np.stack([window.cut(one.image) for one, window in views])).to(device)
+        faces = np.concatenate([FaceImages(one, window)(one.coefficients) for one, window in views])
+        face = torch.from_numpy(faces).to(device)
+        if self.most_references > 1:
+            reference, face = reference[None], face[None]
         with torch.inference_mode():
-            face = torch.from_numpy(self.faces(portrait.coefficients)).to(device)
-            self._features = self._network.features(self._reference, face)
+            self._reference, self._features = reference, self._network.features(reference, face)
         pixels = network.config.size**2
-        self._bytes = 90 * network.config.width * pixels  # measured: 180 MB a frame of 256
+        each = 90 * network.config.width * pixels  # measured: 180 MB a frame of 256
+        self._bytes = each * len(views)
 
     @staticmethod
     def load(weights: Weights, portrait: Portrait) -> HeadGANRenderer:
@@ -96,12 +111,17 @@ class HeadGANRenderer:
         if sound is not None and len(sound) != len(coefficients):
             raise ValueError(f"There are {len(sound)} rows of sound for {len(coefficients)} frames.")
         volume = self._volumes(coefficients, memory)
-        heard = None if sound is None else torch.from_numpy(np.asarray(sound, np.float32)).to(self.runtime.device)
+        device = self.runtime.device
+        heard = None if sound is None else torch.from_numpy(np.asarray(sound, np.float32)).to(device)
+        motion = head_motion(coefficients, self.window, self.portrait.size)
+        nearest = torch.from_numpy(match(motion, self._motion)).to(device)
 
         def paint(part: slice) -> torch.Tensor:
-            faces = torch.from_numpy(volume(part)).to(self.runtime.device)
-            reference, *features = (one.expand(len(faces), -1, -1, -1) for one in (self._reference, *self._features))
-            return self._network.paint(faces, reference, tuple(features), None if heard is None else heard[part]).image
+            faces = torch.from_numpy(volume(part)).to(device)
+            known = (self._reference, *self._features)
+            reference, *features = (one.expand(len(faces), *one.shape[1:]) for one in known)
+            told = None if heard is None else heard[part]
+            return self._network.paint(faces, reference, tuple(features), told, nearest[part]).image
 
         for made in self.runtime.run(len(coefficients), self._bytes, paint):
             for patch in to_pictures(made):
@@ -118,7 +138,7 @@ class HeadGANRenderer:
             for index in range(part.start, part.stop):
                 if index not in faces:  # a part may be asked for again
                     faces[index] = self.faces(coefficients[index : index + 1])[0]
-            if not memory:  # before the first frame the face stood still
+            if part.start == 0 and -1 not in faces:  # before the first frame the face stood still
                 faces.update((index, faces[0]) for index in range(-past, 0))
             for index in [index for index in faces if index < part.start - past]:
                 del faces[index]

@@ -60,13 +60,13 @@ def match(
     return costs.argmin(1)
 
 
-def spread_out(motion: np.ndarray, count: int) -> np.ndarray:
-    """Indices (count,) of frames whose heads stand as differently as can be; the first is the most frontal.
+def spread_out(motion: np.ndarray, count: int, first: int | None = None) -> np.ndarray:
+    """Indices (count,) of frames whose heads stand as differently as can be, `first` or the most frontal among them.
 
     Each next frame is the one whose nearest chosen frame is furthest by the cost of eq. 2. Chen 2020 §4.1 draws them by
     chance, and takes the frame with the least rotation where only one counts.
     """
-    chosen = [int(np.square(motion[:, :3]).sum(1).argmin())]
+    chosen = [int(np.square(motion[:, :3]).sum(1).argmin()) if first is None else first]
     while len(chosen) < min(count, len(motion)):
         costs = np.square(motion[:, None] - motion[None, chosen]).sum(-1).min(1)
         chosen.append(int(costs.argmax()))

@@ -132,9 +132,7 @@ def _phone_net() -> PhoneNet:
 def clip_sound(file: CorpusFile, frames: int) -> np.ndarray:
     """The sound vectors of a clip's first frames, moved by its lag; (0, D) where it has no sound."""
     from pipeline.audio.reading import read_audio
-    from pipeline.drivers.hearing import hear
-    from pipeline.drivers.level import normalised, speech_level
-    from pipeline.drivers.sound_window import SOUND_VECTOR_DIM, sound_vectors
+    from pipeline.drivers.sound_window import SOUND_VECTOR_DIM, stream_sound_vectors
     from pipeline.errors import AudioError
 
     if file.kind not in ("talk", "synthetic"):
@@ -143,5 +141,5 @@ def clip_sound(file: CorpusFile, frames: int) -> np.ndarray:
         samples = read_audio(file.path)
     except AudioError:
         return np.zeros((0, SOUND_VECTOR_DIM), np.float32)
-    rows = sound_vectors(hear(normalised(samples, speech_level(samples)), _phone_net()))
+    rows = np.concatenate(list(stream_sound_vectors([samples], _phone_net())))
     return rows[np.clip(np.arange(frames) - file.lag, 0, len(rows) - 1)]
