@@ -2,9 +2,10 @@
 
 It judges what a listener's portrait was told to show, never what anybody feels, and no driver is trained with it.
 Eighteen distances between points of the unposed mesh (corners of the lips, folds beside the nose, brows, lids) are
-freed from the opening of the mouth, so that talking matters little, and summed up over the clip. People are built
-differently: what a face is at rest is subtracted, and either known (a portrait's own coefficients) or guessed from
-the head's bones. Learned by `python -m pipeline train attitude`; see `weights/attitude/README.md` for its faults.
+freed from the opening of the mouth, so that talking matters little, and summed up over the clip; the moments at which
+the lips are most shut are summed up by themselves. People are built differently: what a face is at rest is subtracted
+where it is known (a portrait's own coefficients), and else the head's bones are looked at too. Learned by
+`python -m pipeline train attitude`; see `weights/attitude/README.md` for its faults.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _BONES = np.array(
     "10 109 338 67 297 103 332 54 284 21 251 162 389 127 356 9 8 168 6 197 195 33 133 263 362 234 454".split(), int
 )
 _EYE_CORNERS, _NOSE_BASE, _INNER_LIPS = (33, 133, 362, 263), (2, 98, 327), (13, 14)
-STATISTICS = 3
+_SHUT_SHARE = 0.4  # of a clip's moments
 
 
 def measures(vertices: np.ndarray) -> np.ndarray:
@@ -102,8 +103,7 @@ class AttitudeClassifier(HubComponent):
         slope: (M,) how much each measure changes with the opening of the lips.
         bone_mean: (81,) mean of `bones`.
         bone_axes: (81, K) to K numbers of unit variance over people.
-        rest: (K + 1, 3 M) what those numbers and 1 say of the figures of a face at rest.
-        guessed: from a clip's figures (3 M,) less that rest.
+        guessed: from a clip's figures (4 M + 1,) and those numbers.
         known: from a clip's means (M,) less those of the person at rest.
     """
 
@@ -112,7 +112,6 @@ class AttitudeClassifier(HubComponent):
     slope: np.ndarray
     bone_mean: np.ndarray
     bone_axes: np.ndarray
-    rest: np.ndarray
     guessed: Softmax
     known: Softmax
 
@@ -129,7 +128,7 @@ class AttitudeClassifier(HubComponent):
             coefficients: the clip's, T frames; only the expression counts.
             model: the morphable model.
             identity: (K,) the person's α.
-            rest: coefficients of the same person at rest, such as a portrait's; None guesses the rest from the
+            rest: coefficients of the same person at rest, such as a portrait's; None tells by the clip alone and the
                 bones, which is right less often.
 
         Returns:
@@ -143,14 +142,14 @@ class AttitudeClassifier(HubComponent):
         vertices = _shape(model, identity, coefficients)
         figures = clip_figures(measures(vertices), self.slope)
         if rest is None:
-            return self.guessed(figures - self.rest_of(bones(vertices)))
+            return self.guessed(np.concatenate([figures, self.build_of(bones(vertices))]))
         # Only means count here: a portrait is a single moment, and a listener's face is calmer than a talker's.
         still = clip_figures(measures(_shape(model, identity, rest)), self.slope)
         return self.known(means(figures) - means(still))
 
-    def rest_of(self, shape: np.ndarray) -> np.ndarray:
-        """Figures (3 M,) of a face with the bones (81,) at rest, as far as bones tell."""
-        return np.append((shape - self.bone_mean) @ self.bone_axes, 1.0) @ self.rest
+    def build_of(self, shape: np.ndarray) -> np.ndarray:
+        """Numbers (..., K) of the bones (..., 81), of unit variance over people."""
+        return (shape - self.bone_mean) @ self.bone_axes
 
     def save(self, folder: str | Path) -> None:
         """Write `model.safetensors` (half precision) and `config.json` into `folder`."""
@@ -183,7 +182,10 @@ class AttitudeClassifier(HubComponent):
             stored = load_file(str(folder / "model.safetensors"))
             arrays = {name: array.astype(np.float64) for name, array in stored.items()}
             parts = {part: Softmax(*(arrays[f"{part}.{name}"] for name in _SOFTMAX)) for part in _PARTS}
-            return cls(**{name: arrays[name] for name in _ARRAYS}, **parts)
+            loaded = cls(**{name: arrays[name] for name in _ARRAYS}, **parts)
+            if len(loaded.guessed.mean) != 4 * len(loaded.slope) + 1 + loaded.bone_axes.shape[1]:
+                raise ValueError("other figures")
+            return loaded
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise WeightsError(
                 f"The attitude classifier in {folder} cannot be read; install the weights again."
@@ -196,14 +198,20 @@ _SOFTMAX = tuple(field.name for field in fields(Softmax))
 
 
 def clip_figures(measured: np.ndarray, slope: np.ndarray) -> np.ndarray:
-    """Mean, lower and upper fifth of each measure, freed from the opening: (3 M,) from (T, M + 1) and slopes (M,)."""
+    """What a clip is told by: (4 M + 1,) from measures (T, M + 1), with the lips' opening last, and slopes (M,).
+
+    First means, lower and upper fifth of each measure, freed from the opening; then the means of measures and opening
+    over the moments at which the lips are most shut, as they are: no words shape the mouth then.
+    """
     freed = _freed(measured, slope)
-    return np.stack([freed.mean(0), *np.quantile(freed, (0.2, 0.8), axis=0)], -1).ravel()
+    opening = measured[:, -1]
+    shut = measured[opening <= np.quantile(opening, _SHUT_SHARE)].mean(0)
+    return np.concatenate([freed.mean(0), *np.quantile(freed, (0.2, 0.8), axis=0), shut])
 
 
 def means(figures: np.ndarray) -> np.ndarray:
-    """The means (..., M) among figures (..., 3 M)."""
-    return figures[..., ::STATISTICS]
+    """The means (..., M) among figures (..., 4 M + 1)."""
+    return figures[..., : figures.shape[-1] // 4]
 
 
 def _freed(measured: np.ndarray, slope: np.ndarray) -> np.ndarray:
@@ -216,7 +224,7 @@ def _shape(model: MorphableModel, identity: np.ndarray, coefficients: Coefficien
 
 def _precision(name: str) -> type:
     # Bones differ between people in the third digit, which half precision would round.
-    return np.float32 if name.startswith(("bone", "rest")) else np.float16
+    return np.float32 if name.startswith("bone") else np.float16
 
 
 def _mirror() -> np.ndarray:

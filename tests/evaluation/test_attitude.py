@@ -1,13 +1,16 @@
 """The attitude classifier: what it learned, that it works against a portrait's own rest, and its training by held-out
 people."""
 
+from dataclasses import replace
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
 from pipeline.attitudes import ATTITUDES
 from pipeline.coefficients import Coefficients
 from pipeline.errors import WeightsError
-from pipeline.evaluation.attitude import GROUPS, AttitudeClassifier, bones, clip_figures, measures
+from pipeline.evaluation.attitude import GROUPS, AttitudeClassifier, Softmax, bones, clip_figures, means, measures
 from pipeline.evaluation.pairs import FACE_MODEL
 from pipeline.face.morphable import MorphableModel
 from pipeline.hub import EMBEDDED
@@ -103,6 +106,14 @@ def test_saved_and_loaded_it_judges_the_same(model, classifier, tmp_path):
         AttitudeClassifier.load(tmp_path / "nothing")
 
 
+def test_weights_for_other_figures_are_refused(classifier, tmp_path):
+    guessed = classifier.guessed
+    other = replace(classifier, guessed=Softmax(guessed.mean[:-1], guessed.scale[:-1], guessed.weights[:-1]))
+    other.save(tmp_path)
+    with pytest.raises(WeightsError, match="install the weights again"):
+        AttitudeClassifier.load(tmp_path)
+
+
 def people(model, telling=True):
     """30 people with a neutral, a smiling and a frowning clip each (labels without meaning unless `telling`)."""
     rng = np.random.default_rng(5)
@@ -154,23 +165,52 @@ def test_training_frees_measures_from_the_lips_opening(model):
     )
     raw = measures(model.shape(np.zeros(model.identity_basis.shape[-1]), 0.05 * model.direction("lip_opening")[None]))
     still = measures(model.shape(np.zeros(model.identity_basis.shape[-1]), np.zeros((1, 64))))
-    assert np.abs(shut - opened).max() < 0.35 * np.abs(raw - still)[:, :-1].max()
+    freed = 3 * len(fitted.slope)
+    assert np.abs(shut - opened)[:freed].max() < 0.35 * np.abs(raw - still)[:, :-1].max()
+
+
+def test_moments_with_shut_lips_count_by_themselves(model):
+    nobody = np.zeros(model.identity_basis.shape[-1])
+    shut, opened = (measures(model.shape(nobody, size * model.direction("lip_opening")[None])) for size in (0.0, 0.05))
+    slope = np.zeros(shut.shape[1] - 1)
+    talking = np.concatenate([np.repeat(shut, 5, 0), np.repeat(opened, 5, 0)])
+    figures = clip_figures(talking, slope)
+    assert figures.shape == (4 * len(slope) + 1,)
+    np.testing.assert_allclose(figures[3 * len(slope) :], shut[0])
+    np.testing.assert_allclose(means(figures), talking[:, :-1].mean(0))
+
+
+def names_of(labels):
+    return [name for names in labels.values() for name in names]
 
 
 def test_labels_name_each_clip_once_and_keep_the_splits_apart():
-    parts = [
-        name for groups in (attitude_labels.TRAIN, attitude_labels.VAL) for names in groups.values() for name in names
+    parts = names_of(attitude_labels.TRAIN) + names_of(attitude_labels.VAL)
+    assert len(parts) == len(set(parts)) > 300
+    files = [
+        {name.partition(":")[0] for name in names_of(labels)}
+        for labels in (attitude_labels.TRAIN, attitude_labels.VAL, attitude_labels.VAL_FIRST)
     ]
-    assert len(parts) == len(set(parts)) > 200
-    files = [{name.partition(":")[0] for names in groups.values() for name in names}
-             for groups in (attitude_labels.TRAIN, attitude_labels.VAL)]  # fmt: skip
-    assert not files[0] & files[1]
-    assert set(attitude_labels.TRAIN) == set(GROUPS)
+    assert not files[0] & (files[1] | files[2])
+    assert set(attitude_labels.TRAIN) == set(attitude_labels.VAL) == set(GROUPS)
+
+
+def test_no_moment_has_two_labels():
+    for labels in (attitude_labels.TRAIN, attitude_labels.VAL, attitude_labels.VAL_FIRST):
+        spans = {}
+        for part in names_of(labels):
+            file, _, frames = part.partition(":")
+            first, end = (int(number) for number in frames.split("-")) if frames else (0, 10**9)
+            spans.setdefault(file, []).append((first, end))
+        for one in spans.values():
+            one.sort()
+            assert all(earlier[1] <= later[0] for earlier, later in pairwise(one))
 
 
 def test_labelled_clips_are_in_the_corpus(manifest):
     split = {f"{row['kind']}__{row['path'].rsplit('/', 1)[1].removesuffix('.mp4')}": row for row in manifest}
-    for name, groups in (("train", attitude_labels.TRAIN), ("val", attitude_labels.VAL)):
-        for part in (part for names in groups.values() for part in names):
+    labels = (("train", attitude_labels.TRAIN), ("val", attitude_labels.VAL), ("val", attitude_labels.VAL_FIRST))
+    for name, groups in labels:
+        for part in names_of(groups):
             row = split[part.partition(":")[0]]
             assert row["split"] == name and row["real_or_generated"] == "real"
