@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pipeline.errors import InputError, WeightsError
 
@@ -94,13 +95,16 @@ class Runtime:
         half = self.dtype != torch.float32
         kind = torch.device(self.device).type
         with torch.inference_mode():
-            with torch.autocast(kind, self.dtype if half else None, enabled=half):
+            if half:
+                with torch.autocast(kind, self.dtype), _watched(part.stop - part.start) as finite:
+                    made = network(part).float()
+                good = torch.stack([*finite, _finite_frames(made)]).all(0)
+                for index in (~good).nonzero()[:, 0].tolist():
+                    with torch.autocast(kind, enabled=False):
+                        made[index] = network(slice(part.start + index, part.start + index + 1)).float()[0]
+            else:
                 made = network(part).float()
-            bad = _not_finite(made)
-            for index in bad if half else ():
-                with torch.autocast(kind, enabled=False):
-                    made[index] = network(slice(part.start + index, part.start + index + 1)).float()[0]
-            if bad and _not_finite(made):
+            if not _finite_frames(made).all():
                 raise WeightsError("The network answers with values that are no numbers; install its weights again.")
             return made.cpu()
 
@@ -132,9 +136,33 @@ def free_memory(device: str) -> int:
     return max(min(free, default=2 * _MOST_ON_PROCESSOR), 0)
 
 
-def _not_finite(made: Tensor) -> list[int]:
-    """Which frames of (n, ...) hold a value that is no number."""
-    return (~torch.isfinite(made.flatten(1)).all(1)).nonzero()[:, 0].tolist()
+def _finite_frames(made: Tensor) -> Tensor:
+    """(n,) bool: whether all values of each frame of (n, ...) are finite."""
+    return torch.isfinite(made.flatten(1)).all(1)
+
+
+@contextmanager
+def _watched(count: int) -> Iterator[list[Tensor]]:
+    """Collects (count,) bool of each layer with parameters that this thread runs: whose values are all finite.
+
+    The result alone does not tell: what overflows before a tanh or a sigmoid comes out as plain black or white.
+    """
+    seen: list[Tensor] = []
+    own = threading.get_ident()
+
+    def look(module: nn.Module, inputs: object, output: object) -> None:
+        if threading.get_ident() != own or not module._parameters:
+            return
+        if isinstance(output, Tensor) and output.is_floating_point():
+            # What has another number of rows (of references, say) belongs to all frames alike.
+            whole = output.ndim == 0 or len(output) != count
+            seen.append(torch.isfinite(output).all().expand(count) if whole else _finite_frames(output))
+
+    handle = nn.modules.module.register_module_forward_hook(look)
+    try:
+        yield seen
+    finally:
+        handle.remove()
 
 
 def _memory_ran_out(error: Exception) -> bool:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import threading
+
 import pytest
 import torch
 from heads import one_sentence
@@ -42,6 +45,34 @@ def test_only_the_frame_that_overflows_is_computed_again_in_full():
     (full,) = Runtime().run(5, 1, lambda part: plain(frames[part]))
     assert plain.kinds == [(torch.float32, 5)]
     torch.testing.assert_close(full, made, atol=0, rtol=1e-3)
+
+
+def test_what_overflows_before_it_is_squashed_is_noticed_too():
+    """Past a tanh nothing is infinite any more: a frame that should be grey would come out white."""
+    network, frames = TooBright(), torch.full((4, 64), 1e-5)
+    frames[1] = 50
+
+    def squashed(part: slice) -> torch.Tensor:
+        return torch.tanh(network(frames[part]) / 5000)
+
+    (made,) = Runtime(dtype=torch.float16).run(4, 1, squashed)
+    assert network.kinds == [(torch.float16, 4), (torch.float32, 1)]
+    assert made[1].tolist() == pytest.approx([math.tanh(3200 / 5000)] * 3, abs=1e-4)
+
+
+def test_other_threads_networks_are_not_watched():
+    other = TooBright()
+
+    def network(part: slice) -> torch.Tensor:
+        thread = threading.Thread(target=lambda: other(torch.full((2, 64), float("inf"))))
+        thread.start()
+        thread.join()
+        return ones(part)
+
+    list(Runtime(dtype=torch.float16).run(2, 1, network))
+    assert len(other.kinds) == 1, "what another thread computes was taken for an overflow"
+    network(slice(0, 1))
+    assert not torch.nn.modules.module._global_forward_hooks, "hooks should not stay behind"
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
