@@ -87,9 +87,12 @@ def teach(
         resume=resume,
     )
     runner = accelerator(options)
-    if runner.is_main_process and not (folder / INDEX).exists():
+    if not (folder / INDEX).exists():
+        if runner.num_processes > 1:  # it takes longer than processes wait for one another
+            raise InputError(
+                f"{folder} holds no shards; write them with python -m pipeline.training.shards before several train."
+            )
         prepare_shards(corpus, folder, size, clips=clips)
-    runner.wait_for_everyone()
     lessons = ShardedLessons(folder, clips)
     if lessons.size != size:
         raise InputError(f"{folder} holds shards of {lessons.size} pixels, not of {size}; give that --size.")

@@ -160,6 +160,19 @@ def test_a_renderer_that_takes_one_picture_says_so(portraits):
     assert one_sentence(error.value)
 
 
+def test_references_are_asked_for_from_python_and_the_command_line(pipe, repository, voice):
+    from pipeline.cli import _parser
+
+    command = ["talk", "me.jpg", "me.wav", "-o", "out.mp4", "--reference", "one.jpg", "two.mp4"]
+    assert _parser().parse_args(command).reference == ["one.jpg", "two.mp4"]
+    picture = repository / "examples" / "portraits" / "drawing.png"
+    portrait = pipe.portrait(picture, 128, references=[picture])
+    assert portrait.size[0] <= 128 and len(portrait.references) == 1
+    assert portrait.references[0].size != portrait.size, "references keep their own pixels"
+    with pytest.raises(InputError, match="takes one picture"):
+        pipe.talk(portrait, voice)
+
+
 def test_views_are_read_from_pictures_and_from_a_short_video(pipe, repository, tmp_path):
     video = repository / "examples" / "driving" / "woman_asking.mp4"
     picture = repository / "examples" / "portraits" / "drawing.png"

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from torch import nn
 
 from pipeline.errors import InputError
 from pipeline.renderers.headgan_networks import HeadGANConfig
-from pipeline.training import renderer_training
+from pipeline.training import renderer_command, renderer_training
 from pipeline.training.headgan import HeadGANCourse, Settings
 from pipeline.training.headgan import main as train_headgan
 from pipeline.training.perceptual import Perceptual
@@ -261,7 +262,7 @@ def test_fp16_finds_its_scale_and_goes_on_with_it(tmp_path):
 # --- command --------------------------------------------------------------------------------------------------------
 
 
-def test_the_command_trains_on_prepared_shards_without_the_corpus(tmp_path, capsys):
+def test_the_command_trains_on_prepared_shards_without_the_corpus(tmp_path, monkeypatch):
     from pipeline.drivers.sound_window import SOUND_VECTOR_DIM
     from pipeline.renderers.headgan import HeadGAN
 
@@ -271,6 +272,11 @@ def test_the_command_trains_on_prepared_shards_without_the_corpus(tmp_path, caps
     train_headgan(tmp_path / "none", tmp_path / "weights", **common)
     assert HeadGAN.load(tmp_path / "weights").config.width == 2
     assert (tmp_path / "runs" / "headgan" / "losses.jsonl").exists()
+    monkeypatch.setattr(renderer_command, "accelerator", lambda how: SimpleNamespace(num_processes=2))
+    with pytest.raises(InputError, match=r"write them with python -m pipeline\.training\.shards") as error:
+        train_headgan(tmp_path, tmp_path, shards=tmp_path / "shards_64", **common)
+    assert one_sentence(error.value)
+    monkeypatch.undo()
     with pytest.raises(InputError, match="32 pixels, not of 64") as error:
         train_headgan(tmp_path, tmp_path, shards=tmp_path / "shards_32", **{**common, "size": 64})
     assert one_sentence(error.value)
