@@ -108,6 +108,13 @@ def _parser() -> argparse.ArgumentParser:
     bench = _command(commands, "bench", _bench, "time each stage on this machine")
     bench.add_argument("--sizes", type=int, nargs="+", default=[256, 512, 1024])
     bench.add_argument("--seconds", type=float, default=5.0, help="of sound (default 5)")
+    bench.add_argument(
+        "--renderer", action="append", metavar="NAME", help="may be repeated (default: all that have weights)"
+    )
+    bench.add_argument("--weights", help="folder or Hub repository (default: embedded)")
+    bench.add_argument(
+        "--random-weights", action="store_true", help="time networks without weights too, on random ones"
+    )
     bench.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
     train = _command(commands, "train", _train, "learn one component from the corpus")
@@ -280,7 +287,13 @@ def _evaluate(options: argparse.Namespace) -> int | None:
 def _bench(options: argparse.Namespace) -> None:
     from pipeline import bench
 
-    report = bench.run(options.sizes, options.seconds)
+    report = bench.run(
+        options.sizes,
+        options.seconds,
+        weights=options.weights,
+        renderers=options.renderer or (),
+        random_weights=options.random_weights,
+    )
     print(json.dumps(report.to_dict()) if options.json else report.text())
 
 
