@@ -2,7 +2,13 @@
 
 Motion is told from where it begins: the portrait's coefficients, or a real clip's median, are subtracted first, so
 that clips of different people can be pooled. Tracked clips tremble and generated coefficients don't, so both are
-averaged over five frames before anything is measured. Blinks and nods: `blink_rate` here, `pipeline.evaluation.nods`.
+averaged over five frames before anything is measured. Blinks and nods: `blink_count` here, `pipeline.evaluation.nods`.
+
+What others call by the same names differs in detail, so that our figures are to be compared with our own only. Below,
+"DIM's code" is what is published with Tran 2024, "DIM: Dyadic interaction modeling for social behavior generation"
+(github.com/Boese0601/Dyadic-Interaction-Modeling, code/mymetrics.py, code/metrics/eval_utils.py), which was read; the
+papers of Ng 2022, "Learning to listen: modeling non-deterministic dyadic facial motion", and Song 2023, "Emotional
+listener portrait", from which the names are said to come, were not at hand.
 """
 
 from __future__ import annotations
@@ -63,8 +69,9 @@ class Motion:
 def motion_distance(generated: Sequence[Motion], real: Sequence[Motion]) -> tuple[float, float]:
     """ExpFD and PoseFD: Fréchet distances between all frames of both sets, expression and pose.
 
-    Source: ViCo (Zhou 2022, "Responsive listening head generation", §5.1) and its challenge (Huang 2022 §5; Chang
-    2023 §3.2): there on Basel's coefficients of clip and ground truth; here on motion, see the module.
+    Source: the ViCo challenge (Chang 2023 names and defines them: Fréchet distances of the coefficients of
+    reconstructed faces; Huang 2022 reports ExpFD): there on Basel's coefficients; here on motion, see the module, and
+    on the frames of all clips together, where DIM's code takes the mean over clips.
     """
     ours, theirs = Motion.pool(generated), Motion.pool(real)
     return frechet_distance(ours.expression, theirs.expression), frechet_distance(ours.pose, theirs.pose)
@@ -81,7 +88,8 @@ def paired_distance(
         generated: pairs of a generated listener's and its speaker's motion.
         real: pairs of a real listener's and its speaker's; each pair is cut to its shorter part.
 
-    Source: "paired FD" of Ng 2022, "Learning to listen: modeling non-deterministic dyadic facial motion", §4.
+    Source: DIM's code ("pfid"), which takes the mean over clips where here all frames are put together; the measure
+    is said to be Ng 2022's.
     """
     distances = []
     for name in ("expression", "pose"):
@@ -120,7 +128,7 @@ def spread(motions: Sequence[Motion], typical: bool = False) -> tuple[float, flo
 def variance_ratio(generated: Sequence[Motion], real: Sequence[Motion], typical: bool = False) -> tuple[float, float]:
     """Spread of generated over that of real motion, of expression and pose: below 1 is stiff, above 1 restless.
 
-    Source: "variation" of Ng 2022 §4, as a ratio.
+    Our own: DIM's code prints the variance of all frames and dimensions of both, without windows and as no ratio.
     """
     ours, theirs = spread(generated, typical), spread(real, typical)
     return ours[0] / theirs[0], ours[1] / theirs[1]
@@ -176,8 +184,9 @@ class MotionClusters:
 
         0 if all frames are of one kind, ln 40 = 3.7 and ln 20 = 3.0 if all kinds are as frequent.
 
-        Source: Shannon 1948; for listeners "SI" of Ng 2022 §4, with 40 and 20 clusters as in Song 2023, "Emotional
-        listener portrait" (there of ViCo's training set; here of the corpus's).
+        Source: Shannon 1948; DIM's code, which also has 40 and 20 k-means clusters, but finds them on the real
+        listeners against whom it measures (here on the corpus's training split), and counts in bits: ours divided by
+        ln 2. The index is said to be Ng 2022's and the number of clusters Song 2023's.
         """
         pooled = Motion.pool(motions)
         return _entropy(pooled.expression, self.expression), _entropy(pooled.pose, self.pose)
@@ -192,8 +201,8 @@ def residual_correlation(generated: Motion, real: Motion, speaker: Motion) -> tu
     Raises:
         ValueError: if fewer than two frames are common.
 
-    Source: residual Pearson correlation, Tran 2024, "DIM: Dyadic Interaction Modeling", after the synchrony of Ng
-    2022 §4; smaller is better, 0 for the real listener.
+    Smaller is better, 0 for the real listener. Source: DIM's code, which takes one correlation over all clips and
+    dimensions laid end to end, in which their different means count; here each clip and dimension has its own.
     """
     count = min(len(generated), len(real), len(speaker))
     if count < 2:
