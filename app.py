@@ -6,25 +6,23 @@ the page, which shows its progress as it goes; `gradio_client`, which gets the c
 
 from __future__ import annotations
 
-import atexit
 import functools
 import importlib.util
 import os
-import shutil
 import signal
 import sys
-import tempfile
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
+
+from app_scratch import scratch_folder
 
 # Gradio reads these when it is imported; nothing here may call home.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 if "GRADIO_TEMP_DIR" not in os.environ:
     # Uploads and clips go to a folder that only this process's user may read, and that goes with the process.
-    os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="tete-a-tete-page-")
-    atexit.register(shutil.rmtree, os.environ["GRADIO_TEMP_DIR"], ignore_errors=True)
+    os.environ["GRADIO_TEMP_DIR"] = str(scratch_folder("page"))
 
 import gradio as gr
 from gradio.context import LocalContext
@@ -248,7 +246,10 @@ def language_input() -> gr.Radio:
 
 
 def build_app(
-    factory: Callable[[], Any], limits: Limits | None = None, shares: Shares | None = None
+    factory: Callable[[], Any],
+    limits: Limits | None = None,
+    shares: Shares | None = None,
+    renderer: str = "mesh",
 ) -> tuple[gr.Blocks, Studio]:
     """The page around the pipeline that `factory` makes.
 
@@ -256,12 +257,13 @@ def build_app(
         factory: returns a `ConversationalHeadPipeline`, or what has its modes, `check` and `model`.
         limits: what a visitor, a clip and the page may take.
         shares: where clips are shared by link; None leaves sharing away.
+        renderer: what draws all clips.
 
     Returns:
         the page, to launch with `launch_options(studio, shares)`, and its studio, to warm and to close.
     """
     limits = limits or Limits()
-    studio = Studio(factory, limits)
+    studio = Studio(factory, limits, renderer)
     keep = limits.keep_seconds
     with gr.Blocks(
         title="Tête-à-tête",
@@ -316,10 +318,10 @@ def launch_options(studio: Studio, shares: Shares | None = None) -> dict[str, An
 
 
 def load_pipeline() -> Any:
-    """The pipeline on the embedded weights, with everything loaded and run once."""
+    """The pipeline, on the embedded weights or those that TETE_WEIGHTS names, with everything loaded and run once."""
     from pipeline import ConversationalHeadPipeline
 
-    pipe = ConversationalHeadPipeline.from_pretrained()
+    pipe = ConversationalHeadPipeline.from_pretrained(os.environ.get("TETE_WEIGHTS") or None)
     pipe.warm_up()
     return pipe
 
@@ -329,7 +331,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     settle_process()
     shares = shares_of_environment()
-    page, studio = build_app(load_pipeline, Limits.from_environment(), shares)
+    renderer = os.environ.get("TETE_RENDERER") or "mesh"
+    page, studio = build_app(load_pipeline, Limits.from_environment(), shares, renderer)
     studio.warm()
     try:
         page.launch(**launch_options(studio, shares))

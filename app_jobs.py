@@ -8,6 +8,7 @@ generator; that asks the job to stop, and the pipeline stops at its next progres
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import dataclasses
 import logging
 import os
@@ -18,15 +19,18 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import app_zero
 from app_limits import Limits, Rates, Visitor
 from app_queue import Job, Line, Moment
+from app_scratch import scratch_folder
+from pipeline.coefficients import Coefficients
 from pipeline.errors import Cancelled, InputError
 from pipeline.movement import Movement, movement_of
-from pipeline.video.live import pieces
+from pipeline.video.live import FIRST_PIECE
 
 Progress = Callable[[str, int, int], None]
 
@@ -45,13 +49,15 @@ class Order:
     """What a visitor asks for.
 
     Attributes:
-        make: takes the pipeline, a progress callback and the files, and returns the `HeadClip` to save.
-        files: paths by name, those that are not given None: "portrait" is a picture, the others sound or video, of
-            which the first that is there sets the clip's length.
+        mode: the pipeline's method: "talk", "listen" or "reenact".
+        files: its arguments that are paths, those that are not given None: "portrait" is a picture, the others sound
+            or video, of which the first that is there sets the clip's length.
+        options: its other arguments, plain values.
     """
 
-    make: Callable[[Any, Progress, dict[str, str | None]], Any]
+    mode: str
     files: dict[str, str | None]
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -72,10 +78,13 @@ class Studio:
     Args:
         factory: makes the pipeline; called once, at `warm` or the first job.
         limits: how many clips are made at once, how many may wait, and what one visitor may ask.
+        renderer: what draws all clips.
     """
 
-    def __init__(self, factory: Callable[[], Any], limits: Limits | None = None) -> None:
+    def __init__(self, factory: Callable[[], Any], limits: Limits | None = None, renderer: str = "mesh") -> None:
         self.limits = limits or Limits()
+        self._renderer = renderer
+        self._lent = app_zero.lent() if app_zero.on_zero_gpu() else None
         self._factory = factory
         self._pipeline: Any = None
         self._loading = threading.Lock()
@@ -86,7 +95,7 @@ class Studio:
         self._looks: dict[str, Future] = {}
         self._line = Line(self.limits.workers)
         self._rates = Rates(self.limits.rate)
-        self._folder = Path(tempfile.mkdtemp(prefix="tete-a-tete-"))
+        self._folder = scratch_folder("work")
 
     def pipeline(self) -> Any:
         """The pipeline, made on the first call."""
@@ -177,7 +186,8 @@ class Studio:
             self._rates.start(visitor.address, time.monotonic())
             job.live = folder / "live"
             job.live.mkdir()
-            job.work = lambda: self._work(job, order, files, folder / f"{name}.mp4")
+            context = contextvars.copy_context()  # of the request, by which a ZeroGPU Space knows whose time it is
+            job.work = lambda: context.run(self._work, job, order, files, folder / f"{name}.mp4")
             self._pool.submit(self._turn)
             over = asyncio.wrap_future(job.result)
             over.add_done_callback(lambda o: o.cancelled() or o.exception())  # looked at, though the caller may be gone
@@ -230,7 +240,7 @@ class Studio:
         if job.moment.stage == "waiting":
             ahead, seconds = self._line.place(job)
             return Moment(ahead=ahead, seconds_left=seconds)
-        live = job.token if job.live and len(pieces(job.live, 0)[0]) > 1 else ""
+        live = job.token if job.live and (job.live / FIRST_PIECE).exists() else ""
         return dataclasses.replace(job.moment, live=live)
 
     def _turn(self) -> None:
@@ -251,10 +261,19 @@ class Studio:
         if self._pipeline is None:
             job.report("loading", 0, 0)
         pipeline = self.pipeline()
-        clip = order.make(pipeline, job.report, files)
-        clip.save(path, progress=job.report, live=job.live)
-        movement = movement_of(clip, pipeline.model)
-        return Result(path, clip.size, clip.settings, list(clip.warnings), time.monotonic() - began, movement)
+        options = order.options | {"renderer": self._renderer}
+        if self._lent is None:
+            clip = getattr(pipeline, order.mode)(**files, **options, progress=job.report)
+            clip.save(path, progress=job.report, live=job.live)
+            size, settings, warnings, coefficients = clip.size, clip.settings, clip.warnings, clip.coefficients
+        else:
+            made = app_zero.render(
+                self._lent, pipeline, order.mode, files, options, path, job.live, job.length, job.report
+            )
+            size, settings, warnings, coefficients = *made[:3], Coefficients(*made[3:])
+        sound = next((path for name, path in files.items() if path and name != "portrait"), None)
+        movement = movement_of(coefficients, sound, pipeline.model)
+        return Result(path, size, settings, list(warnings), time.monotonic() - began, movement)
 
     def close(self) -> None:
         """Stop every job and remove what they wrote."""

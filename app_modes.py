@@ -106,7 +106,7 @@ def options() -> gr.Accordion:
 
 
 def restore_input() -> gr.Radio:
-    return choice_input([("as_drawn", "none"), ("own_detail", "detail")], "sharpness")
+    return choice_input([("as_drawn", "none"), ("own_detail", "detail"), ("gfpgan", "gfpgan")], "sharpness")
 
 
 def tag_input() -> gr.Checkbox:

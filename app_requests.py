@@ -26,7 +26,8 @@ def talk(
         expression_scale: strength of the face's movement, 0 to 2; 1 is natural.
         motion_scale: strength of the head's movement, 0 to 2; 1 is natural.
         size: longer side of the clip in pixels, 64 to 2048; 0 keeps the portrait's size.
-        restore: detail lays the portrait's own fine detail into each frame; none leaves frames as drawn.
+        restore: detail lays the portrait's own fine detail into each frame; gfpgan restores each face, if its weights
+            are there (else the answer says how to get them); none leaves frames as drawn.
         visible_tag: true draws "AI-generated" into a corner of every frame.
         consent: true if you may use this face and voice; refused otherwise.
 
@@ -37,18 +38,16 @@ def talk(
     require(audio, "Add a voice first: upload a recording or use the microphone.")
     require(consent, 'Please confirm "I may use this face and voice" (consent) before making a clip.')
     return Order(
-        lambda pipe, progress, files: pipe.talk(
-            files["portrait"],
-            files["audio"],
-            seed=int(seed or 0),
-            expression_scale=expression_scale,
-            motion_scale=motion_scale,
-            size=size or None,
-            restore=restore,
-            visible_tag=bool(visible_tag),
-            progress=progress,
-        ),
+        "talk",
         {"portrait": portrait, "audio": audio},
+        {
+            "seed": int(seed or 0),
+            "expression_scale": expression_scale,
+            "motion_scale": motion_scale,
+            "size": size or None,
+            "restore": restore,
+            "visible_tag": bool(visible_tag),
+        },
     )
 
 
@@ -81,7 +80,8 @@ def listen(
         motion_scale: strength of the head's movement, 0 to 2; 1 is natural.
         layout: listener for the listener alone, side-by-side for the speaker's video beside it.
         size: longer side of the listener's picture in pixels, 64 to 2048; 0 keeps the portrait's size.
-        restore: detail lays the portrait's own fine detail into each frame; none leaves frames as drawn.
+        restore: detail lays the portrait's own fine detail into each frame; gfpgan restores each face, if its weights
+            are there (else the answer says how to get them); none leaves frames as drawn.
         visible_tag: true draws "AI-generated" into a corner of every frame.
         consent: true if you may use this face and voice; refused otherwise.
 
@@ -92,22 +92,19 @@ def listen(
     require(audio or speaker_video, "Add a speaker first: a recording, the microphone, or a video.")
     require(consent, 'Please confirm "I may use this face and voice" (consent) before making a clip.')
     return Order(
-        lambda pipe, progress, files: pipe.listen(
-            files["portrait"],
-            files["audio"],
-            attitude=attitude,
-            speaker_video=files["speaker_video"],
-            seed=int(seed or 0),
-            attitude_scale=attitude_scale,
-            expression_scale=expression_scale,
-            motion_scale=motion_scale,
-            layout=layout,
-            size=size or None,
-            restore=restore,
-            visible_tag=bool(visible_tag),
-            progress=progress,
-        ),
+        "listen",
         {"portrait": portrait, "audio": audio, "speaker_video": speaker_video},
+        {
+            "attitude": attitude,
+            "seed": int(seed or 0),
+            "attitude_scale": attitude_scale,
+            "expression_scale": expression_scale,
+            "motion_scale": motion_scale,
+            "layout": layout,
+            "size": size or None,
+            "restore": restore,
+            "visible_tag": bool(visible_tag),
+        },
     )
 
 
@@ -132,7 +129,8 @@ def reenact(
         expression_scale: strength of the face's movement, 0 to 2; 1 is the video's own.
         motion_scale: strength of the head's movement, 0 to 2; 1 is the video's own.
         size: longer side of the clip in pixels, 64 to 2048; 0 keeps the portrait's size.
-        restore: detail lays the portrait's own fine detail into each frame; none leaves frames as drawn.
+        restore: detail lays the portrait's own fine detail into each frame; gfpgan restores each face, if its weights
+            are there (else the answer says how to get them); none leaves frames as drawn.
         visible_tag: true draws "AI-generated" into a corner of every frame.
         consent: true if you may use this face and this video; refused otherwise.
 
@@ -143,18 +141,16 @@ def reenact(
     require(video, "Add a driving video first: a clip of one face in view.")
     require(consent, 'Please confirm "I may use this face and video" (consent) before making a clip.')
     return Order(
-        lambda pipe, progress, files: pipe.reenact(
-            files["portrait"],
-            files["video"],
-            relative=relative,
-            expression_scale=expression_scale,
-            motion_scale=motion_scale,
-            size=size or None,
-            restore=restore,
-            visible_tag=bool(visible_tag),
-            progress=progress,
-        ),
+        "reenact",
         {"portrait": portrait, "video": video},
+        {
+            "relative": relative,
+            "expression_scale": expression_scale,
+            "motion_scale": motion_scale,
+            "size": size or None,
+            "restore": restore,
+            "visible_tag": bool(visible_tag),
+        },
     )
 
 

@@ -64,6 +64,7 @@ _VALUES = {
     ("layout", "side-by-side"): "layout_both",
     ("restore", "none"): "as_drawn",
     ("restore", "detail"): "own_detail",
+    ("restore", "gfpgan"): "gfpgan",
 }
 """Keys of the texts of values that are words."""
 

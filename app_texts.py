@@ -61,6 +61,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "sharpness": ("Sharpness", "清晰度"),
     "as_drawn": ("As drawn", "直接渲染"),
     "own_detail": ("The portrait's own detail", "保留肖像细节"),
+    "gfpgan": ("GFPGAN (needs its weights)", "GFPGAN（需要其权重）"),
     "tag": ('Show an "AI-generated" tag in the picture', "在画面中显示“AI 生成”标签"),
     "relative": ("Keep the portrait's own face at rest", "以肖像自身的表情为基准"),
     "relative_info": ("Off: same person", "同一个人时可关闭"),

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pipeline.clock import FPS, SAMPLE_RATE
+from pipeline.errors import AudioError
 from pipeline.face.measures import lip_opening
 
 if TYPE_CHECKING:
-    from pipeline.clip import HeadClip
+    from pipeline.coefficients import Coefficients
     from pipeline.face.morphable import MorphableModel
 
 _CURVE_POINTS = 600
@@ -35,13 +38,14 @@ class Movement:
     level: np.ndarray
 
 
-def movement_of(clip: HeadClip, model: MorphableModel, points: int = _CURVE_POINTS) -> Movement:
-    """The curves of a clip, of `points` points or one a frame if it has fewer.
+def movement_of(
+    coefficients: Coefficients, sound: Path | str | None, model: MorphableModel, points: int = _CURVE_POINTS
+) -> Movement:
+    """The curves of a clip of T frames, of `points` points or one a frame if it has fewer.
 
     Of an hour's clip every so-many-th frame is taken, so that memory and time stay those of a minute; the sound is
     read once through.
     """
-    coefficients = clip.coefficients
     frames = len(coefficients)
     chosen = np.unique(np.linspace(0, frames - 1, min(points, frames)).round().astype(int))
     still = np.zeros(model.identity_basis.shape[-1])
@@ -50,19 +54,20 @@ def movement_of(clip: HeadClip, model: MorphableModel, points: int = _CURVE_POIN
         for part in np.array_split(chosen, -(-len(chosen) // _CHUNK))
     ]
     pose = np.degrees(coefficients.pose[chosen, :3])
-    return Movement(frames / FPS, np.concatenate(lips), pose, _level(clip, frames, len(chosen)))
+    return Movement(frames / FPS, np.concatenate(lips), pose, _level(sound, frames, len(chosen)))
 
 
-def _level(clip: HeadClip, frames: int, points: int) -> np.ndarray:
+def _level(sound: Path | str | None, frames: int, points: int) -> np.ndarray:
     from pipeline.audio.reading import stream_audio
 
     level = np.zeros(points)
-    if clip.audio is None:
+    if sound is None:
         return level
     samples = frames * SAMPLE_RATE // FPS
     start = 0
-    for block in stream_audio(clip.audio):
-        places = (np.arange(start, start + len(block)) * points // samples).clip(0, points - 1)
-        np.maximum.at(level, places, np.abs(block))
-        start += len(block)
+    with contextlib.suppress(AudioError):  # a video without sound
+        for block in stream_audio(sound):
+            places = (np.arange(start, start + len(block)) * points // samples).clip(0, points - 1)
+            np.maximum.at(level, places, np.abs(block))
+            start += len(block)
     return level.clip(0, 1)

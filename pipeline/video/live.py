@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 PLAYLIST, HEADER, PIECE = "live.m3u8", "init.mp4", "{:06d}.m4s"
+FIRST_PIECE = PIECE.format(0)
 PIECE_SECONDS, FIRST_FRAMES = 1, 6
 """A piece begins with a whole picture, so one is asked of the encoder that often; the first piece is short, to be there
 soon."""
@@ -38,9 +39,7 @@ class LiveCopy:
         metadata: what marks the clip as made.
     """
 
-    def __init__(
-        self, folder: Path, video: VideoStream, audio: AudioStream | None, metadata: dict[str, str]
-    ) -> None:
+    def __init__(self, folder: Path, video: VideoStream, audio: AudioStream | None, metadata: dict[str, str]) -> None:
         import av
 
         options = {
@@ -90,5 +89,14 @@ def pieces(folder: Path, after: int) -> tuple[list[Path], bool]:
     while (path := folder / (PIECE.format(after - 1) if after else HEADER)).exists():
         found.append(path)
         after += 1
-    playlist = folder / PLAYLIST
-    return found, playlist.exists() and "#EXT-X-ENDLIST" in playlist.read_text()
+    return found, _ended(folder / PLAYLIST)
+
+
+def _ended(playlist: Path) -> bool:
+    """Whether a playlist, of which an hour's has thousands of lines, has its last one."""
+    try:
+        with open(playlist, "rb") as file:
+            file.seek(max(0, playlist.stat().st_size - 32))
+            return b"#EXT-X-ENDLIST" in file.read()
+    except FileNotFoundError:
+        return False

@@ -40,14 +40,17 @@ FLAGS = [
 
 
 @pytest.fixture(scope="session")
-def _server() -> Iterator[Server]:
+def _server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     import app
     from app_limits import Limits
+    from pipeline import sharing
+    from pipeline.sharing.folder import FolderStore
 
     fake = FakePipeline()
-    page, studio = app.build_app(lambda: fake, Limits(queue=3))
-    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, **app.launch_options(studio))
-    yield Server(url, fake, studio)
+    shares = sharing.Shares(FolderStore(tmp_path_factory.mktemp("shares")), sharing.Limits(per_hour=4))
+    page, studio = app.build_app(lambda: fake, Limits(queue=3), shares)
+    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, **app.launch_options(studio, shares))
+    yield Server(url, fake, studio, shares)
     studio.close()
     page.close(verbose=False)
 

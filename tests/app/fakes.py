@@ -27,6 +27,7 @@ from pipeline.video import VideoWriter
 
 if TYPE_CHECKING:
     from app_jobs import Studio
+    from pipeline.sharing import Shares
 
 FPS = 25
 
@@ -144,11 +145,12 @@ def _embedded() -> ConversationalHeadPipeline:
 
 @dataclass
 class Server:
-    """A running page; `fake` is its pipeline, to slow down or to look at."""
+    """A running page; `fake` is its pipeline, to slow down or to look at, and `shares` what was shared on it."""
 
     url: str
     fake: FakePipeline
     studio: Studio
+    shares: Shares
 
     def leaves_nothing(self) -> bool:
         """Whether jobs' files are gone within 2 s (a stopped encoder takes a moment to end); Gradio's copies aside."""

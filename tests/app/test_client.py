@@ -213,7 +213,8 @@ def test_endpoints_are_named_typed_and_documented(client: Client) -> None:
         "consent": "bool",
     }
     assert talk["consent"]["parameter_default"] is False
-    assert talk["restore"]["type"]["enum"] == ["none", "detail"] and talk["restore"]["parameter_default"] == "none"
+    assert talk["restore"]["type"]["enum"] == ["none", "detail", "gfpgan"]
+    assert talk["restore"]["parameter_default"] == "none"
     listen = {p["parameter_name"]: p for p in endpoints["/listen"]["parameters"]}
     assert list(listen) == [
         "portrait", "audio", "attitude", "speaker_video", "seed", "attitude_scale", "expression_scale", "motion_scale",

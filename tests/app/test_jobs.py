@@ -33,8 +33,9 @@ def studio(fake: FakePipeline) -> Iterator[Studio]:
 
 def talk(files: dict[str, Path], portrait: str = "portrait") -> Order:
     return Order(
-        lambda pipe, progress, given: pipe.talk(given["portrait"], given["audio"], seed=3, size=64, progress=progress),
+        "talk",
         {"portrait": str(files[portrait]), "audio": str(files["voice"])},
+        {"seed": 3, "size": 64},
     )
 
 

@@ -50,9 +50,9 @@ def test_a_terminated_page_leaves_neither_uploads_nor_work(
         while not list(scratch.rglob("tete-a-tete-talk.mp4")):
             assert time.monotonic() < deadline, "the work did not begin"
             time.sleep(0.05)
-        kept = [path for path in scratch.iterdir() if path.name.startswith("tete-a-tete-")]
-        assert len(kept) == 2
-        assert {path.stat().st_mode & 0o077 for path in kept} == {0}, "others on the machine may read the uploads"
+        (kept,) = [path for path in scratch.iterdir() if path.name.startswith("tete-a-tete-")]
+        assert {path.name.split("-")[0] for path in kept.iterdir()} == {"page", "work", "lock"}
+        assert kept.stat().st_mode & 0o077 == 0, "others on the machine may read the uploads"
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
         with pytest.raises(Exception, match=r"closing|stopped|Server|[Cc]onnect"):
@@ -60,6 +60,40 @@ def test_a_terminated_page_leaves_neither_uploads_nor_work(
     finally:
         process.kill()
     assert [path.name for path in scratch.iterdir() if path.name.startswith("tete-a-tete-")] == []
+
+
+HOLDER = """
+import sys, time
+sys.path.insert(0, {root!r})
+from app_scratch import scratch_folder
+print(scratch_folder("work"), flush=True)
+time.sleep(60)
+"""
+
+
+def test_what_a_killed_page_left_is_gone_when_the_next_starts_and_a_living_ones_is_not(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from app_scratch import clear_abandoned
+
+    (tmp_path / "tete-a-tete-not-ours").mkdir()
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-c", HOLDER.format(root=str(repository))]
+    holders = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    try:
+        killed, living = (Path(holder.stdout.readline().strip()) for holder in holders)
+        (killed / "clip.part").write_bytes(b"half a clip")
+        holders[0].kill()
+        holders[0].wait()
+        assert killed.is_dir()
+        monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+        clear_abandoned()
+        assert not killed.parent.exists() and living.is_dir()
+        assert (tmp_path / "tete-a-tete-not-ours").is_dir()
+    finally:
+        for holder in holders:
+            holder.kill()
+            holder.wait()
 
 
 def wait_for(url: str, process: subprocess.Popen) -> None:

@@ -150,6 +150,27 @@ def test_an_attitude_that_there_is_not_is_said_in_a_sentence(client: Client, inp
         )
 
 
+def test_gfpgan_without_its_weights_says_how_to_get_them(
+    client: Client, real: tuple[str, object], visit: Callable[..., Page], inputs: Files, artefacts: Path
+) -> None:
+    """Over HTTP, and on the page, which offers it."""
+    with pytest.raises(AppError, match=r"GFPGAN's weights are not here: download .* convert gfpgan"):
+        client.predict(
+            portrait=handle_file(inputs["portrait"]),
+            audio=handle_file(inputs["speech"]),
+            restore="gfpgan",
+            consent=True,
+            api_name="/talk",
+        )
+    page = visit(real[0])
+    fill(page, inputs["portrait"], inputs["speech"])
+    page.locator(".options").first.get_by_role("button").first.click()
+    page.get_by_label("GFPGAN").first.check()
+    page.click("#make-talk")
+    expect(page.locator(".card", has_text="GFPGAN's weights are not here")).to_be_visible(timeout=60_000)
+    page.screenshot(path=artefacts / "real-gfpgan.png", full_page=True)
+
+
 @pytest.mark.parametrize(
     ("portrait", "voice", "word"), [("landscape", "speech", "face"), ("portrait", "empty", "empty")]
 )
