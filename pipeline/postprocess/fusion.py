@@ -12,22 +12,28 @@ import cv2
 import numba
 import numpy as np
 
+from pipeline.postprocess.inpainting import continued
+
 
 class Layers:
     """A picture split into a foreground that can be moved and the plate behind it.
 
     Laid back where it was, the foreground over the plate gives the picture again, pixel for pixel.
 
+    Args:
+        image: (H, W, 3) uint8.
+        alpha: (H, W), 0 to 1, of the person.
+        reach: pixels that the foreground may uncover behind its edge.
+
     Attributes:
         foreground: (H, W, 4) uint8: colour times matte, and the matte (0 to 255).
         plate: (H, W, 3) uint8 background, inpainted behind the person.
     """
 
-    def __init__(self, image: np.ndarray, alpha: np.ndarray) -> None:
+    def __init__(self, image: np.ndarray, alpha: np.ndarray, reach: float) -> None:
         # Soft edges mix both sides: the plate is filled from where the background is pure.
         pure = cv2.erode((alpha < 0.02).astype(np.uint8), np.ones((3, 3), np.uint8))
-        filled = _fill(image, pure)
-        self.plate = np.where(pure[..., None] > 0, image, filled)
+        self.plate = continued(image, pure, reach)
         matte = np.where(alpha < 0.02, 0, alpha)[..., None].astype(np.float32)
         matte = np.where(pure[..., None] > 0, 0, matte)
         colour = image - (1 - matte) * self.plate
@@ -65,27 +71,3 @@ def _least_matte(image: np.ndarray, plate: np.ndarray, where: np.ndarray) -> np.
     least = np.clip(1 - (image + 8.0) / np.maximum(plate, 1.0), 0, 1).max(-1)
     least = np.where(where[..., 0], least, 0).astype(np.float32)
     return np.maximum(least, cv2.blur(cv2.dilate(least, np.ones((5, 5), np.uint8)), (5, 5)))[..., None]
-
-
-def _fill(image: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Fill unknown pixels smoothly from the known ones around, coarse to fine (push-pull)."""
-    if not known.any():
-        return image.copy()
-    weight = known.astype(np.float32)
-    colour = image.astype(np.float32) * weight[..., None]
-    levels = []
-    while min(weight.shape) > 2:
-        levels.append((colour, weight))
-        size = ((weight.shape[1] + 1) // 2, (weight.shape[0] + 1) // 2)
-        colour = cv2.resize(cv2.GaussianBlur(colour, (5, 5), 0), size, interpolation=cv2.INTER_AREA)
-        weight = cv2.resize(cv2.GaussianBlur(weight, (5, 5), 0), size, interpolation=cv2.INTER_AREA)
-    total = max(float(weight.sum()), 1e-6)
-    coarse = np.broadcast_to(colour.sum((0, 1)) / total, (*weight.shape, 3))
-    coarse = np.where(weight[..., None] > 1e-3, colour / np.maximum(weight, 1e-6)[..., None], coarse)
-    for colour, weight in reversed(levels):
-        coarse = cv2.resize(coarse.astype(np.float32), weight.shape[::-1], interpolation=cv2.INTER_LINEAR)
-        sure = np.minimum(weight, 1)[..., None]
-        coarse = np.where(
-            weight[..., None] > 1e-3, sure * colour / np.maximum(weight, 1e-6)[..., None] + (1 - sure) * coarse, coarse
-        )
-    return np.clip(np.rint(coarse), 0, 255).astype(np.uint8)

@@ -25,6 +25,7 @@ from pipeline.renderers.surroundings import Surroundings
 
 _FAR = np.float32(1e9)
 _BATCH = 8
+_UNCOVERED = 0.4  # face heights: what a head that turns and leans uncovers behind its edge, and some more
 
 
 class MeshRenderer:
@@ -41,7 +42,7 @@ class MeshRenderer:
         self.scene = Scene(portrait, surroundings)
         own = placement(portrait.coefficients.pose[0], portrait.coefficients.crop[0], portrait.size)
         self._painter = None if networks is None else PatchPainter(portrait, self.scene.unposed, own, networks)
-        self._layers = Layers(portrait.image, portrait.alpha)
+        self._layers = Layers(portrait.image, portrait.alpha, _UNCOVERED * portrait.scale)
         self._window = self._find_window()
         x0, y0, x1, y1 = self._window
         shape = (y1 - y0, x1 - x0)

@@ -25,7 +25,7 @@ NAMES = ["astronaut", "drawing", "man_beard", "man_smiling", "statue", "woman_cu
 @pytest.mark.parametrize("name", NAMES)
 def test_laid_back_it_is_the_portrait(portraits, name):
     portrait = portraits[name]
-    assert np.abs(together(Layers(portrait.image, portrait.alpha)).astype(int) - portrait.image).max() <= 1
+    assert np.abs(together(Layers(portrait.image, portrait.alpha, 40)).astype(int) - portrait.image).max() <= 1
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -33,13 +33,13 @@ def test_laid_back_it_is_any_picture_under_any_matte(seed):
     generator = np.random.default_rng(seed)
     image = generator.integers(0, 256, (64, 80, 3), dtype=np.uint8)
     alpha = generator.random((64, 80)).astype(np.float32)
-    assert np.abs(together(Layers(image, alpha)).astype(int) - image).max() <= 1
+    assert np.abs(together(Layers(image, alpha, 40)).astype(int) - image).max() <= 1
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_all_background_or_all_foreground(value):
     image = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
-    layers = Layers(image, np.full((40, 40), value, np.float32))
+    layers = Layers(image, np.full((40, 40), value, np.float32), 40)
     assert (together(layers) == image).all()
     assert (layers.foreground[..., 3] == 255 * value).all()
 
@@ -50,7 +50,7 @@ def test_the_plate_hides_the_person():
     wall = np.repeat(np.linspace(60, 200, 96)[None, :, None], 96, 0) * np.ones(3)
     red = np.array([220.0, 20.0, 20.0])
     image = np.rint(alpha[..., None] * red + (1 - alpha[..., None]) * wall).astype(np.uint8)
-    layers = Layers(image, alpha)
+    layers = Layers(image, alpha, 40)
     hidden = alpha > 0.99
     assert (layers.plate[..., 0].astype(int) - layers.plate[..., 1]).max() < 25
     assert np.abs(layers.plate[hidden].astype(int) - wall[hidden]).mean() < 25
@@ -60,7 +60,7 @@ def test_the_plate_hides_the_person():
 def test_a_moved_foreground_uncovers_the_plate_and_covers_the_picture():
     alpha = disc()
     image = np.where(alpha[..., None] > 0.5, 230, 40).astype(np.uint8) * np.ones(3, np.uint8)
-    layers = Layers(image, alpha)
+    layers = Layers(image, alpha, 40)
     out = np.empty_like(image)
     fuse(np.roll(layers.foreground, 20, axis=1), layers.plate, out)
     row = out[48, :, 0].astype(int)
