@@ -84,10 +84,14 @@ def run_batch(
         todo = [job for job in jobs if job.output not in finished]
         report = BatchReport(len(jobs), path, skipped=len(jobs) - len(todo))
         write_whole(path, "".join(_line(entry) for entry in kept).encode())
-        for job in todo:
-            _clear(job.output)
-        with open(path, "a", encoding="utf-8") as file:
-            _make(todo, weights, makers or Processes(1), report, file, progress)
+        try:
+            for job in todo:
+                _clear(job.output)
+            with open(path, "a", encoding="utf-8") as file:
+                _make(todo, weights, makers or Processes(1), report, file, progress)
+        finally:
+            for job in todo:
+                _clear(job.output)  # of a process that had to be killed
     report.failed.sort()
     report.seconds = time.perf_counter() - begun
     return report

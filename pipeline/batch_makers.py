@@ -128,6 +128,8 @@ class Processes:
             for hand in hands:
                 hand.stop()
             for hand in hands:
+                hand.join(_GRACE)
+                hand.kill()
                 hand.join()
 
 
@@ -162,6 +164,12 @@ class _Hand(threading.Thread):
             if self._process is not None:
                 self._process.send_signal(signal.SIGINT)
 
+    def kill(self) -> None:
+        """End a process that did not stop when it was asked."""
+        with self._lock:
+            if self._process is not None:
+                self._process.kill()
+
     def _ask(self, job: Job) -> Outcome:
         with self._lock:
             if self._stopped.is_set():
@@ -185,11 +193,7 @@ class _Hand(threading.Thread):
             return
         with contextlib.suppress(OSError):
             self._process.stdin.close()
-        try:
-            self._process.wait(_GRACE)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        self._process.wait()
         self._process.stdout.close()
 
 

@@ -135,7 +135,7 @@ def read_manifest(
         if first != job.row:
             wrong.append(f"Rows {first} and {job.row} of {path.name} would both be {job.output.name}; name one output.")
     if wrong:
-        others = f" ({len(wrong) - 1} more rows are wrong)" if len(wrong) > 1 else ""
+        others = {1: "", 2: " (one more row is wrong)"}.get(len(wrong), f" ({len(wrong) - 1} more rows are wrong)")
         raise ManifestError(wrong[0].removesuffix(".") + f"{others}.")
     return jobs
 
@@ -211,7 +211,7 @@ def _value(name: str, field: Field, value: Any, base: Path) -> Any:
             raise InputError(f"{name} must be text, not {_shown(value)}.")
         if field.choices:
             check_choice(name, value, field.choices)
-        return _existing(name, base / value) if field.kind == "file" else value
+        return _existing(name, value, base) if field.kind == "file" else value
     if field.kind == "yes or no":
         word = str(value).lower()
         if not isinstance(value, (bool, str)) or word not in _TRUE | _FALSE:
@@ -228,13 +228,14 @@ def _value(name: str, field: Field, value: Any, base: Path) -> Any:
     return number
 
 
-def _existing(name: str, path: Path) -> str:
+def _existing(name: str, value: str, base: Path) -> str:
+    path = base / value
     try:
         found = path.is_file()
     except (OSError, ValueError):  # a name that is too long
         found = False
     if not found:
-        raise InputError(f"There is no file {_shown(str(path))} for {name}; check the path.")
+        raise InputError(f"There is no file {_shown(value)} for {name}; paths start at the manifest.")
     return str(path.resolve())
 
 
@@ -270,4 +271,4 @@ def _output(named: Any, mode: str, options: Mapping[str, Any], fingerprint: str,
 def _shown(value: Any) -> str:
     """A value in a sentence, on one line and of bearable length."""
     text = repr(value) if isinstance(value, str) else json.dumps(value, default=str)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return text if len(text) <= 60 else f"{text[:40]}…{text[-19:]}"
