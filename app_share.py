@@ -176,6 +176,8 @@ class ShareBox:
                 path = self.shares.file(share, share.inputs[role])
                 # Gradio's own copy, which expires as an upload does; the share's file stays out of its reach.
                 found[component] = path and component.move_resource_to_block_cache(path)
+            elif name == "consent":
+                continue  # nobody can give it for another, whatever a file says
             elif role is None and name in share.settings and _takes(component, share.settings[name]):
                 found[component] = share.settings[name]
         return found
