@@ -40,13 +40,20 @@ def read_manifest(corpus: str | Path) -> list[Clip]:
     """All files of the corpus in `MANIFEST.csv`.
 
     Raises:
-        InputError: if the folder holds no corpus.
+        InputError: if the folder holds no corpus; ViCo's layout is told of.
     """
     path = Path(corpus) / "MANIFEST.csv"
     try:
         with open(path, encoding="utf-8", newline="") as file:
             return [_clip(Path(corpus), row) for row in csv.DictReader(file)]
     except (OSError, KeyError, ValueError) as error:
+        from pipeline.training.vico import is_vico
+
+        if is_vico(corpus):
+            raise InputError(
+                f"{corpus} has ViCo's layout; make a corpus of it by `python -m pipeline.training.vico {corpus} "
+                "FOLDER` and give that folder."
+            ) from error
         raise InputError(f"{corpus} holds no corpus (a MANIFEST.csv with its files); give its folder.") from error
 
 

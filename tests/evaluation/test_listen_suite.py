@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import lru_cache
+from shutil import copyfile
 
 import cv2
 import numpy as np
@@ -23,6 +24,7 @@ from pipeline.evaluation.tracks import track_video
 from pipeline.face.morphable import MorphableModel
 from pipeline.face.portrait import Portrait
 from pipeline.face.tracker import FaceTracker
+from pipeline.training.vico import as_corpus
 
 SPOKEN = 13.0  # seconds of the speaker's sound
 
@@ -170,6 +172,36 @@ def test_rendered_clips_are_tracked_again(small_corpus, options):
     assert table.extra["rendered MP4: attitude seen"] == pytest.approx(1 / 3)
     assert not any(key.startswith("pairs") for key in table.extra)
     assert [check.name for check in table.checks if "ratio" in check.name] == []  # there is nobody to compare with
+
+
+@pytest.fixture(scope="module")
+def vico(small_corpus, tmp_path_factory):
+    """A folder in ViCo's layout with one conversation, of the split test."""
+    folder = tmp_path_factory.mktemp("vico")
+    for name in ("videos", "audios"):
+        (folder / name).mkdir()
+    for who in ("listener", "speaker"):
+        copyfile(small_corpus / "talk" / "clip.mp4", folder / "videos" / f"x.{who}.mp4")
+    write_wav(folder / "audios" / "x.wav", speech()[: FRAMES * 640])
+    columns, row = "attitude,audio,listener,speaker,data_split", "positive,x,x.listener,x.speaker,test"
+    (folder / "RLD_data.csv").write_text(f"{columns}\n{row}\n")
+    return folder
+
+
+def test_vicos_layout_is_measured_as_a_corpus_made_of_it(vico, options, tmp_path):
+    as_corpus(vico, tmp_path / "corpus", log=lambda line: None)
+    found = tasks(read_manifest(tmp_path / "corpus"), options)
+    assert [task.kind for task in found] == ["portrait"] * 3 + ["pair", "real"]
+    assert [task.face.path.name for task in found[2:]] == ["vico_x.png", *["vico_x_listener.mp4"] * 2]
+    assert {clip.path.name for task in found[:4] for clip in task.sounds} == {"vico_x_speaker.mp4"}
+    table = run_suite("listen", tmp_path / "corpus", replace(options, only="pair"), factory=factory)
+    assert [row.get("error") for row in table.rows] == [None]
+    assert np.isfinite(table.extra["pairs, driver: P-FD expression"])
+
+
+def test_vicos_layout_itself_is_refused_in_a_sentence_that_helps(vico, options):
+    with pytest.raises(InputError, match="has ViCo's layout; make a corpus of it"):
+        run_suite("listen", vico, options, factory=factory)
 
 
 def test_a_track_without_a_face_is_one_sentence(small_corpus, options):
