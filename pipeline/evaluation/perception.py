@@ -7,6 +7,7 @@ all coefficients alike and changes nothing else, while blur, noise and other fea
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from functools import lru_cache
 from pathlib import Path
@@ -82,8 +83,7 @@ class IdentityEmbedder:
 
     def __init__(self) -> None:
         try:
-            import dlib
-
+            dlib = importlib.import_module("dlib")  # by name: it is for those who have it, no requirement
             folder = importlib.util.find_spec("face_recognition_models").submodule_search_locations[0]
             self._dlib: Any = dlib
             # The package itself is not imported: it wants an old setuptools, and only its file is needed.
