@@ -62,16 +62,17 @@ _EXAMPLES = {"sound": "WAV, MP3, FLAC or M4A", "video": "MP4, WebM or MOV"}
 
 
 def moving_picture(container: InputContainer) -> VideoStream | None:
-    """The file's video, leaving out cover pictures of sound files; None if there is none."""
+    """The file's video; None if there is none but cover pictures and what no codec is known for."""
     from av.stream import Disposition
 
-    streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    known = [s for s in container.streams.video if s.codec_context is not None]  # others have not even a width
+    streams = [s for s in known if not s.disposition & Disposition.attached_pic]
     return max(streams, key=lambda s: (s.width or 0) * (s.height or 0), default=None)
 
 
 def main_sound(container: InputContainer) -> AudioStream | None:
-    """The file's first sound, or None."""
-    return next(iter(container.streams.audio), None)
+    """The file's first sound that a codec is known for, or None."""
+    return next((s for s in container.streams.audio if s.codec_context is not None), None)
 
 
 def timeline_zero(container: InputContainer) -> Fraction | None:

@@ -153,3 +153,12 @@ def test_what_is_no_video_is_one_sentence(tmp_path: Path, repository: Path) -> N
         with pytest.raises(VideoError, match=says) as caught:
             VideoReader(path)
         assert str(caught.value).endswith(".") and "\n" not in str(caught.value)
+
+
+def test_a_codec_that_nobody_knows_is_one_sentence(tmp_path: Path) -> None:
+    path = write_source(tmp_path / "strange.mp4", [grey(9)] * 3)
+    content = path.read_bytes()
+    assert content.count(b"avc1") == 2  # in the list of brands, and as the name of the codec
+    path.write_bytes(content.replace(b"avc1", b"qqqq"))
+    with pytest.raises(VideoError, match=r"strange\.mp4 holds no picture; give a video file\."):
+        VideoReader(path)
