@@ -109,21 +109,20 @@ class HeadGANCourse(Course):
         _, moved_before, _ = network.moved(reference, features, faces[:, :-3])
         sound = network.heard(batch["sound"], now) * batch["heard"][:, None]
         if network.embedding is None:
-            image = network.rendering(now, moved, warped, sound)
+            image, truth = network.rendering(now, moved, warped, sound), target
         else:
             gathered = network.gathered(now, features, moved, warped, batch["matched"])
             image = network.rendering.compose(now, gathered, sound)
             # Each reference's flow learns by itself, as the only one's does.
-            target_each = target[:, None].expand_as(warped).flatten(0, 1)
+            truth = target[:, None].expand_as(warped).flatten(0, 1)
             warped = warped.flatten(0, 1)
 
-        face = now[:, -3:]
+        image, face = image.float(), now[:, -3:]  # losses are not taken in half precision
         mouths = [mouth_crop(pictures, batch["mouth"]) for pictures in (image, target)]
         self.judges.requires_grad_(False)
         made, made_mouth = self.picture_judge(image, face), self.mouth_judge(mouths[0], sound)
         with torch.no_grad():
             real, real_mouth = self.picture_judge(target, face), self.mouth_judge(mouths[1], sound)
-        truth = target if network.embedding is None else target_each
         losses = {
             "adversarial": generator_loss(made) + generator_loss(made_mouth),
             "pixels": (image - target).abs().mean(),
