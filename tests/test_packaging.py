@@ -99,7 +99,7 @@ def test_constraints_hold_everything_that_requirements_bring_along() -> None:
 def test_every_import_is_required_and_every_requirement_imported() -> None:
     homes = importlib.metadata.packages_distributions()
     using, developing, training = ({canonicalize_name(one.name) for one in requirements(kind)} for kind in REQUIREMENTS)
-    brought = {"gradio-client", "mcp", "starlette"}  # by gradio[mcp]
+    brought = {"gradio-client", "mcp", "starlette", "uvicorn"}  # by gradio[mcp]
     local = {path.stem for path in tracked("*.py")} | {"pipeline", "tests"}
     used: set[str] = set()
     for path in tracked("*.py"):

@@ -192,8 +192,8 @@ def open_shares(environment: Mapping[str, str] = os.environ) -> Shares | None:
         TETE_SHARE_DIR: the folder otherwise, by default `shares` in the data folder; with a repository, for its copies.
         TETE_SHARE_MAX_MB, TETE_SHARE_MAX_CLIPS (0: off), TETE_SHARE_MAX_DAYS, TETE_SHARE_PER_HOUR: see `Limits`.
 
-    On Spaces, whose disk does not last, sharing is off unless one of the first two is set: a link that breaks at the
-    next restart is none.
+    On Spaces, whose disk does not last, sharing is off unless one of the first two or TETE_DATA (the data folder) is
+    set: a link that breaks at the next restart is none.
 
     Raises:
         ShareError: if a variable makes no sense, or the folder cannot be used.
@@ -201,7 +201,8 @@ def open_shares(environment: Mapping[str, str] = os.environ) -> Shares | None:
     limits = Limits.from_environment(environment)
     repository = environment.get("TETE_SHARE_REPO", "").strip()
     folder = environment.get("TETE_SHARE_DIR", "").strip()
-    if limits.clips == 0 or (environment.get("SPACE_ID") and not (repository or folder)):
+    lasting = repository or folder or environment.get("TETE_DATA")
+    if limits.clips == 0 or (environment.get("SPACE_ID") and not lasting):
         return None
     store: Store
     if repository:
