@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 PICTURES = Path(__file__).resolve().parent / "examples" / "pictures"
 _POLL = 0.1  # seconds between two looks for the next piece
+_BLOCK = 1 << 15
+"""Bytes that Chromium hands to its player at once: what a piece lacks to whole blocks would wait for the next one."""
 _NAME = re.compile(rf"{re.escape(PLAYLIST)}|{re.escape(HEADER)}|\d{{6}}\.m4s")
 _TOKEN = re.compile(r"[\w-]{10,40}", re.ASCII)
 # Said to be encoded already, so that Gradio does not hold it back to compress it; proxies neither.
@@ -75,8 +77,15 @@ async def _as_it_grows(folder: Path) -> AsyncIterator[bytes]:
                 piece = await asyncio.to_thread(path.read_bytes)
             except FileNotFoundError:  # the job is over, and the page has the whole clip
                 return
-            yield piece
+            yield _filled(piece)
             sent += 1
         if ended or not folder.is_dir():
             return
         await asyncio.sleep(_POLL)
+
+
+def _filled(piece: bytes) -> bytes:
+    """A piece and an empty box (ISO 14496-12 8.1.2) up to whole blocks, if each before it was filled too."""
+    lack = -len(piece) % _BLOCK
+    lack += _BLOCK if 0 < lack < 8 else 0  # a box has 8 bytes at least
+    return piece + (lack.to_bytes(4, "big") + b"free" + bytes(lack - 8) if lack else b"")

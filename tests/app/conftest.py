@@ -15,10 +15,12 @@ import pytest
 import soundfile
 from fakes import FakePipeline, Server
 from PIL import Image
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="tete-tests-")
 atexit.register(shutil.rmtree, os.environ["GRADIO_TEMP_DIR"], ignore_errors=True)
+
+expect.set_options(timeout=30_000)  # on a busy machine a page takes its time
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 # The page's modules stand at the root, where Spaces wants them.

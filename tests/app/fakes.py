@@ -63,6 +63,8 @@ class FakeClip:
         try:
             with VideoWriter(path, self.size, self.audio, settings=self.settings, live=live) as writer:
                 for index in range(frames):
+                    if index == self.pipeline.hold_at:
+                        self.pipeline.go_on.wait(60)
                     progress("rendering", index, frames)
                     self.pipeline.last_frame = time.monotonic()
                     frame = self.picture.copy()
@@ -83,6 +85,9 @@ class FakePipeline:
         self.cancelled = threading.Event()
         self.last_frame = 0.0
         self.calls: list[dict[str, Any]] = []
+        self.hold_at = -1
+        """The frame before which it waits for `go_on`."""
+        self.go_on = threading.Event()
         self.looks: list[str] = []
         self.look_delay = 0.0
 

@@ -352,3 +352,14 @@ def test_pieces_are_named_by_a_token_that_ends_with_the_job(
         return token
 
     assert studio.live_folder(asyncio.run(visitor())) is None
+
+
+def test_pieces_are_filled_to_whole_blocks_with_an_empty_box() -> None:
+    from app_live import _filled
+
+    for length in (1, 32_761, 32_768, 40_000):
+        filled = _filled(b"x" * length)
+        assert len(filled) % 32_768 == 0 and filled.startswith(b"x" * length)
+        box = filled[length:]
+        assert not box or (int.from_bytes(box[:4], "big"), box[4:8]) == (len(box), b"free")
+    assert len(_filled(bytes(32_768))) == 32_768

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import pytest
 from fakes import Server
@@ -296,9 +299,132 @@ def test_a_phone_never_scrolls_sideways(
 def test_text_stands_out_from_its_ground(server: Server, visit: Visit, artefacts: Path, scheme: str) -> None:
     page = visit(server.url, scheme=scheme)
     page.screenshot(path=artefacts / f"desktop-{scheme}.png", full_page=True)
-    contrasts = page.evaluate(CONTRASTS, ["header h1", "header p", ".card.empty p", "#make-talk", "footer.terms p"])
+    contrasts = page.evaluate(CONTRASTS, SAID)
     for selector, contrast in contrasts.items():
         assert contrast >= 4.5, f"{selector} has a contrast of {contrast:.1f} in {scheme}"
+
+
+def test_a_portrait_is_looked_at_before_anything_is_made(
+    server: Server, visit: Visit, files: Files, artefacts: Path
+) -> None:
+    page = visit(server.url)
+    page.set_input_files("#portrait input[type=file]", files["side"])
+    expect(page.locator(".look.bad")).to_contain_text("This picture cannot be used. 256 × 256 · face 102 px high")
+    expect(page.locator(".look.bad li")).to_have_text("The face is seen from the side; turn it <b>round</b>.")
+    page.screenshot(path=artefacts / "look.png")
+    picture, box = (page.locator(place).bounding_box() for place in ("#portrait img", "#look rect.used"))
+    assert picture is not None and box is not None
+    # The stand-in's box: 0.3 to 0.6 across, 0.1 to 0.5 down; the picture lies in its frame as large as it can.
+    side = min(picture["width"], picture["height"])
+    left = picture["x"] + (picture["width"] - side) / 2
+    top = picture["y"] + (picture["height"] - side) / 2
+    assert box["x"] == pytest.approx(left + 0.3 * side, abs=4) and box["width"] == pytest.approx(0.3 * side, abs=5)
+    assert box["y"] == pytest.approx(top + 0.1 * side, abs=4) and box["height"] == pytest.approx(0.4 * side, abs=5)
+    page.locator("#portrait .top-panel button").last.click()
+    expect(page.locator("#look")).not_to_be_visible()
+    page.set_input_files("#portrait input[type=file]", files["two"])
+    expect(page.locator(".look.fair li")).to_contain_text("There is one other face")
+    assert not server.fake.calls
+
+
+def test_the_clip_plays_while_it_is_made_and_goes_on_in_the_whole_file(
+    server: Server, visit: Visit, files: Files, artefacts: Path, tmp_path: Path
+) -> None:
+    server.fake.frames, server.fake.delay, server.fake.hold_at = 100, 0.01, 60
+    page = visit(server.url)
+    fill_talk(page, files)
+    page.click("#make-talk")
+    live = "document.querySelector('#live video')"
+    page.wait_for_function(f"{live}?.currentTime > 0.2 && document.querySelector('.card.working')")
+    page.screenshot(path=artefacts / "live.png")
+    shown = page.evaluate(f"({{width: {live}.videoWidth, sound: {live}.webkitAudioDecodedByteCount}})")
+    assert shown["width"] == 256 and shown["sound"] > 0
+    assert page.locator("#announcer").inner_text().startswith("Drawing frames")
+    before = page.evaluate(f"{live}.currentTime")
+    server.fake.go_on.set()
+    page.wait_for_function("document.querySelector('#live figure')?.hidden")
+    assert page.evaluate("document.querySelector('#clip video').currentTime") >= before - 0.1, "it began anew"
+    assert not page.evaluate("document.querySelector('#clip video').muted")
+    expect(page.locator("#announcer")).to_have_text("The clip is done.")
+
+    # Before and after: the portrait lies exactly over the clip, as far as the slider says.
+    page.locator(".wipe input").fill("40")
+    over, clip = page.locator("#before").bounding_box(), page.locator("#clip video").bounding_box()
+    assert over == pytest.approx(clip, abs=1)
+    assert page.locator("#before").evaluate("e => e.style.clipPath") in ("inset(0px 60% 0px 0px)", "inset(0 60% 0 0)")
+
+    # For the curious, and for who cannot see it.
+    expect(page.locator(".movement svg")).not_to_be_visible()
+    page.locator(".fold summary").click()
+    expect(page.locator(".movement svg")).to_have_attribute("aria-label", re.compile("the head nods through 0°, turns"))
+    page.screenshot(path=artefacts / "done.png", full_page=True)
+
+    # Told from other files.
+    with page.expect_download() as download:
+        page.click("#download")
+    download.value.save_as(tmp_path / "clip.mp4")
+    page.get_by_role("button", name="Was a clip made here?").click()
+    page.set_input_files("#verify-file input[type=file]", tmp_path / "clip.mp4")
+    expect(page.locator(".card.verdict.marked h3")).to_have_text("Made with Tête-à-tête, unchanged")
+    page.screenshot(path=artefacts / "verified.png", full_page=True)
+
+
+def test_the_page_speaks_the_browsers_language_and_the_one_that_is_chosen(
+    server: Server, visit: Visit, files: Files, artefacts: Path
+) -> None:
+    page = visit(server.url, locale="zh-CN")
+    expect(page.locator("#make-talk")).to_have_text("让它说话")
+    page.set_input_files("#portrait input[type=file]", files["side"])
+    expect(page.locator(".look.bad b")).to_have_text("这张图片无法使用。")
+    page.click("#make-talk")
+    expect(page.locator(".card.refusal h3")).to_have_text("未能完成")
+    page.screenshot(path=artefacts / "chinese.png", full_page=True)
+    page.locator("#language label", has_text="English").click()
+    expect(page.locator("#make-talk")).to_have_text("Make it speak")
+    expect(page.locator("header p")).to_contain_text("One portrait and a voice")
+    assert page.locator("#portrait img").count() == 1, "the switch lost the portrait"
+    page.reload()
+    page.wait_for_selector("#make-talk")
+    expect(page.locator("header p")).to_contain_text("One portrait and a voice")
+    assert page.evaluate("window.tete.language()") == "en"
+
+
+def test_all_can_be_reached_and_named_from_the_keyboard(server: Server, visit: Visit) -> None:
+    page = visit(server.url)
+    page.wait_for_selector("#portrait-examples .gallery-item[aria-label='woman curls']")
+    assert page.evaluate(NAMELESS) == []
+    order = ["#language", "#portrait", "#portrait-examples", "#modes", "#voice", ".options", ".act"]
+    reached: list[str] = []
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        inside = page.evaluate("names => names.findLast(n => document.activeElement.closest(n)) || ''", order)
+        if inside and inside not in reached:
+            reached.append(inside)
+        if page.evaluate("document.activeElement.id") == "make-talk":
+            break
+    assert page.evaluate("document.activeElement.id") == "make-talk"
+    assert [name for name in reached if name != "#modes"] == [name for name in order if name != "#modes"]
+    page.keyboard.press("Enter")
+    expect(page.locator(".card.refusal")).to_contain_text("Add a portrait first")
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 900), (390, 844)])
+def test_the_start_is_in_view_whatever_the_mode(server: Server, visit: Visit, width: int, height: int) -> None:
+    page = visit(server.url, width, height)
+    for tab, mode in (("Listen", "listen"), ("Follow a video", "reenact"), ("Speak", "talk")):
+        page.get_by_role("tab", name=tab).click()
+        box = page.locator(f"#make-{mode}").bounding_box()
+        assert box is not None and box["y"] + box["height"] <= height, f"{mode} starts below the fold"
+
+
+def test_pieces_are_given_to_no_one_else(server: Server) -> None:
+    hostile = ("live/x.mp4", "live/..%2f..%2fetc%2fpasswd.mp4", f"live/{'a' * 22}.mp4", f"live/{'a' * 22}/init.mp4")
+    for address in (*hostile, "live/%00/live.m3u8", "pictures/..%2f..%2fapp.py", "pictures/listening.jpg"):
+        with pytest.raises(HTTPError) as refusal:
+            urlopen(server.url + address, timeout=5)
+        assert refusal.value.code == 404, address
+    with urlopen(server.url + "pictures/talking.webp", timeout=5) as picture:
+        assert picture.headers["Content-Type"] == "image/webp"
 
 
 def test_no_request_leaves_for_another_host(server: Server, visit: Visit, browser, files: Files) -> None:
@@ -318,6 +444,15 @@ def test_no_request_leaves_for_another_host(server: Server, visit: Visit, browse
     assert [url for url in asked if not url.startswith(own)] == []
 
 
+SAID = [
+    "header h1", "header p", "#language label:not(.selected) span", "#language label.selected span", ".card.empty p",
+    ".card.empty dd", ".card.empty li", "#make-talk", "#portrait-examples .label", "footer.terms p",
+]  # fmt: skip
+NAMELESS = """() => [...document.querySelectorAll('button, input:not([type=file]), select, a[href], summary')]
+  .filter(e => e.offsetParent && e.getAttribute('aria-hidden') !== 'true' && e.tabIndex >= 0)
+  .filter(e => !(e.getAttribute('aria-label') || e.title || e.innerText?.trim() || e.labels?.[0]?.innerText.trim()
+    || e.getAttribute('aria-labelledby')))
+  .map(e => e.outerHTML.slice(0, 160))"""
 CONTRASTS = """(selectors) => {
   const rgba = text => { const m = text.match(/[\\d.]+/g).map(Number); return {c: m.slice(0, 3), a: m[3] ?? 1}; };
   const linear = v => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
