@@ -124,6 +124,7 @@ def _parser() -> argparse.ArgumentParser:
             "morphable",
             "surroundings",
             "patches",
+            "refiner",
             "talking",
             "liveliness",
             "audio_encoder",

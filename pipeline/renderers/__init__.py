@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 # What is embedded comes first; the others need weights of their own, see their modules.
 RENDERERS = {
     "mesh": ("pipeline.renderers.mesh", "MeshRenderer"),
+    "refiner": ("pipeline.renderers.refiner", "RefinerRenderer"),
     "headgan": ("pipeline.renderers.headgan", "HeadGANRenderer"),
     "pirenderer": ("pipeline.renderers.pirenderer", "PIRenderer"),
 }

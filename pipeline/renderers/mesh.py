@@ -100,7 +100,7 @@ class MeshRenderer:
         moved = cv2.remap(self._layers.foreground, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         frame = self.portrait.image.copy()
         fuse(moved, self._layers.plate[y0:y1, x0:x1], frame[y0:y1, x0:x1])
-        return Drawn(frame, target, placed)
+        return Drawn(frame, target, placed, np.concatenate([expression, pose]))
 
     def _find_window(self) -> tuple[int, int, int, int]:
         """The part of the picture that the mesh can reach: its outermost ring stays where it is."""

@@ -49,11 +49,12 @@ class PatchNetworks(HubComponent):
 
 @dataclass(frozen=True)
 class Drawn:
-    """A frame as the mesh drew it, with where its vertices are and how the head is placed."""
+    """A frame as the mesh drew it, with where its vertices are, how the head is placed, and its β and p (70,)."""
 
     frame: np.ndarray
     points: np.ndarray
     placement: Placement
+    motion: np.ndarray
 
 
 class PatchPainter:
@@ -75,7 +76,7 @@ class PatchPainter:
         """Correct the frames of `batch`."""
         for patch in self._patches:
             for drawn, change in zip(batch, patch.changes(batch), strict=True):
-                _add(drawn.frame, change, patch.place.to_picture(*drawn.placement))
+                add_change(drawn.frame, change, patch.place.to_picture(*drawn.placement))
 
 
 class _Patch:
@@ -90,9 +91,7 @@ class _Patch:
         self._reference = place.cut(portrait.image, to_picture)
         self._openings = place.openings(points, to_picture)
         self._rest = self._rim(points, to_picture)
-        # Networks know skin; on stone, ink and black-and-white film only as much colour is added as there is.
-        spread = self._reference.max(-1).astype(np.float32) - self._reference.min(-1)
-        self._colour = float(np.clip((spread.mean() - 4) / 20, 0, 1))
+        self._colour = colour_share(self._reference)
 
     def changes(self, batch: list[Drawn]) -> np.ndarray:
         """(B, h, w, 3) int16: what to add to the patch in each frame."""
@@ -119,10 +118,7 @@ class _Patch:
             pixels = np.stack([shade_slit(patch, row[..., 6:8], self._openings) for patch, row in shaded])
         unwanted = np.array(kept, np.float32)[:, None, None, None] * self.unwanted
         changes = pixels - np.stack(plain) - unwanted
-        if self._colour < 1:
-            grey = changes.mean(-1, keepdims=True)
-            changes = grey + self._colour * (changes - grey)
-        return np.rint(changes).astype(np.int16)
+        return np.rint(with_colour(changes, self._colour)).astype(np.int16)
 
     def _rim(self, points: np.ndarray, to_picture: np.ndarray) -> np.ndarray:
         """The opening's rim in the patch's pixels."""
@@ -130,7 +126,24 @@ class _Patch:
         return points[self.place.kind.inner] @ inverse[:, :2].T + inverse[:, 2]
 
 
-def _add(frame: np.ndarray, change: np.ndarray, to_picture: np.ndarray) -> None:
+def colour_share(reference: np.ndarray) -> float:
+    """0 to 1, how much of a network's colour suits a portrait's patch (h, w, 3) uint8.
+
+    Networks know skin; on stone, ink and black-and-white film only as much colour is added as there is.
+    """
+    spread = reference.max(-1).astype(np.float32) - reference.min(-1)
+    return float(np.clip((spread.mean() - 4) / 20, 0, 1))
+
+
+def with_colour(changes: np.ndarray, share: float) -> np.ndarray:
+    """Changes (..., 3) with so much of their colour: those of a `share` of 1 as they are, of 0 grey."""
+    if share >= 1:
+        return changes
+    grey = changes.mean(-1, keepdims=True)
+    return grey + share * (changes - grey)
+
+
+def add_change(frame: np.ndarray, change: np.ndarray, to_picture: np.ndarray) -> None:
     """Add a patch's change (h, w, 3) int16 to the frame, where the patch lies in it."""
     height, width = change.shape[:2]
     corners = np.array([[0, 0], [width, 0], [0, height], [width, height]]) @ to_picture[:, :2].T + to_picture[:, 2]

@@ -51,8 +51,8 @@ def _lively_refiner():
     from pipeline.renderers.refiner import Refiner
     from pipeline.renderers.refiner_network import RefinerNetwork
 
-    network = RefinerNetwork(width=8, blocks=1)
-    torch.nn.init.normal_(network.leave.weight, std=0.05)
+    network = RefinerNetwork(seen=4, made=6, hidden=8, members=1)
+    torch.nn.init.normal_(network.answer_basis, std=0.02)
     return Refiner(network)
 
 

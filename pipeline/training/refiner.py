@@ -1,0 +1,249 @@
+"""Train the refiner: mouths as the mesh draws them, corrected towards the real ones, on their grids.
+
+The pictures' components come first, then the best linear answer in closed form, then what small networks add to it,
+each taught on other speakers and none for long: there are few people to learn from, and what holds of them need not
+hold of others. What is asked of it at the end is asked here: the error in dB, and change from frame to frame only where
+the real frames change. Speakers held out judge; the corpus's own `val` is left alone.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.coefficients import EXPRESSION_DIM, POSE_DIM
+from pipeline.face.morphable import MorphableModel
+from pipeline.face.topology import mirror_indices
+from pipeline.hub import find_weights
+from pipeline.renderers.mouth_grid import CROP, SHAPE_DIM
+from pipeline.renderers.refiner import Refiner
+from pipeline.renderers.refiner_network import RefinerNetwork, coarse, moved, skin_of
+from pipeline.training.corpus import read_manifest
+from pipeline.training.refiner_lessons import RefinerLesson, prepare
+
+_HELD_OUT = 8  # one speaker in so many judges
+_EPOCHS = 12
+_BATCH = 128  # pairs of neighbouring frames
+_LEARNING_RATE = 1e-3
+_DECAY = 0.05
+_RIDGE = 0.45  # a frame
+_FINEST = 2e-4  # squared error below which little more is to be won
+_STEADY = 0.5  # how much change from frame to frame counts
+_SAMPLES = 3000  # pictures that components are found in
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """All frames, rows 2i and 2i + 1 neighbours in time, as `RefinerLesson` has them, pictures on 0..1.
+
+    Attributes:
+        speaker: (N / 2,) of each pair.
+        weight: (N / 2,) how often to take it.
+    """
+
+    drawn: Tensor
+    truth: Tensor
+    portrait: Tensor
+    motion: Tensor
+    shape: Tensor
+    rows: Tensor
+    speaker: np.ndarray
+    weight: np.ndarray
+
+    def held_out(self) -> np.ndarray:
+        """(N / 2,) bool, whose speakers judge."""
+        return np.array([zlib.crc32(speaker.encode()) % _HELD_OUT == 0 for speaker in self.speaker])
+
+    def mirrored(self, mirror: np.ndarray) -> Pairs:
+        """The same faces seen in a mirror."""
+        shape = self.shape.clone()
+        for first in (0, SHAPE_DIM):
+            shape[:, [first, first + 1]] = CROP.width - 1 - self.shape[:, [first + 1, first]]
+        drawn, truth, portrait = (part.flip(2) for part in (self.drawn, self.truth, self.portrait))
+        motion = self.motion @ torch.from_numpy(mirror)
+        return Pairs(drawn, truth, portrait, motion, shape, self.rows, self.speaker, self.weight)
+
+
+def main(corpus: Path, output: Path, cache: Path = Path("cache"), **_: object) -> None:
+    """Make the lessons that `cache` lacks, train on `split=train` and write the weights."""
+    weights = find_weights()
+    paths = prepare(corpus, cache, weights)
+    speakers = {file.name: file.speaker for file in read_manifest(corpus)}
+    mirror = mirroring(MorphableModel.load(weights.component("face")))
+    Refiner(train(read_pairs(paths, speakers), mirror)).save(output)
+
+
+def read_pairs(paths: list[Path], speakers: dict[str, str]) -> Pairs:
+    """The lessons of some files of `prepare`; speakers by the clips' names."""
+    clips = Counter(speakers[path.stem] for path in paths)
+    lessons = [RefinerLesson.load(path) for path in paths]
+    owners = [speakers[path.stem] for path in paths]
+    parts = {
+        name: torch.from_numpy(np.concatenate([getattr(lesson, name) for lesson in lessons]))
+        for name in ("drawn", "truth", "portrait", "motion", "shape", "rows")
+    }
+    pictures = {name: part.float() / 255 for name, part in parts.items() if part.dtype == torch.uint8}
+    # Sharp footage teaches more, and a speaker's second clip less than the first.
+    weight = [
+        np.clip(one.scale[::2] / 200, 0.6, 1.3) / np.sqrt(clips[own]) for one, own in zip(lessons, owners, strict=True)
+    ]
+    speaker = np.repeat(owners, [len(one.scale) // 2 for one in lessons])
+    return Pairs(**(parts | pictures), speaker=speaker, weight=np.concatenate(weight))
+
+
+def train(
+    pairs: Pairs,
+    mirror: np.ndarray,
+    network: RefinerNetwork | None = None,
+    epochs: int = _EPOCHS,
+    seed: int = 0,
+    log: Callable[[str], None] = print,
+) -> RefinerNetwork:
+    """Train a network; each member leaves out other speakers, and all of them those who judge."""
+    torch.manual_seed(seed)
+    random = np.random.default_rng(seed)
+    network = network or RefinerNetwork()
+    chosen = np.flatnonzero(~pairs.held_out())
+    views = [pairs, pairs.mirrored(mirror)]
+    _find_components(network, views, chosen, random)
+    with torch.no_grad():
+        seen = [network.features(view.drawn, view.portrait, view.motion, view.shape) for view in views]
+        network.mean, network.spread = (one(torch.cat(seen)[_rows(chosen)], 0) for one in (torch.mean, torch.std))
+        network.spread.clamp_(min=1e-4)
+        seen = [(features - network.mean) / network.spread for features in seen]
+    log(f"to begin with: {judge(network, pairs)}")
+    for index, member in enumerate(network.members):
+        own = [pair for pair in chosen if (zlib.crc32(pairs.speaker[pair].encode()) // _HELD_OUT) % 6 != index]
+        _solve_linear(network, index, views, seen, np.array(own))
+        _teach(network, index, views, seen, np.array(own), epochs, random)
+        log(f"member {index}: {judge(network, pairs, index)}")
+        member.eval()
+    log(f"together: {judge(network, pairs)}")
+    return network.eval()
+
+
+def judge(network: RefinerNetwork, pairs: Pairs, member: int | None = None) -> dict[str, float]:
+    """On speakers held out: dB of the mouth as drawn and how many the correction wins, and how much the change from
+    frame to frame grows."""
+    rows = _rows(np.flatnonzero(pairs.held_out()))
+    network.eval()
+    with torch.no_grad():
+        portrait, motion = pairs.portrait[rows], pairs.motion[rows]
+        drawn, truth = pairs.drawn[rows], pairs.truth[rows]
+        features = network.features(drawn, portrait, motion, pairs.shape[rows])
+        share = skin_of(portrait) * moved(motion)[:, None, None, None]
+        made = (drawn + share * network.answer(features, member)).clamp(0, 1)
+        before, after = (-10 * torch.log10(_squared(one - truth, pairs.rows[rows]) + 1e-5) for one in (drawn, made))
+        still = ((truth[1::2] - truth[::2]).abs().amax(-1, keepdim=True) < 0.015).float()
+        changes = [((one[1::2] - one[::2]).abs() * still).sum() / still.sum() / 3 * 255 for one in (drawn, made)]
+    return {
+        "drawn dB": round(float(before.mean()), 3),
+        "won dB": round(float((after - before).mean()), 3),
+        "won by the worst tenth": round(float(np.quantile((after - before).numpy(), 0.1)), 3),
+        "flicker": round(float(changes[0]), 3),
+        "flicker then": round(float(changes[1]), 3),
+    }
+
+
+def mirroring(model: MorphableModel) -> np.ndarray:
+    """(70, 70) float32 that turns motion, as a row, into that of the mirrored face."""
+    basis = model.expression_basis
+    flipped = basis[mirror_indices(model.mean)] * np.array([-1, 1, 1])[:, None]
+    weights = np.sqrt(np.repeat(model.fit_weights, 3))[:, None]
+    sides = (weights * part.reshape(-1, EXPRESSION_DIM) for part in (basis, flipped))
+    out = np.zeros((EXPRESSION_DIM + POSE_DIM,) * 2, np.float32)
+    out[:EXPRESSION_DIM, :EXPRESSION_DIM] = np.linalg.lstsq(*sides, rcond=None)[0].T
+    out[EXPRESSION_DIM:, EXPRESSION_DIM:] = np.diag([1, -1, -1, -1, 1, 1])
+    return out
+
+
+def _rows(pairs: np.ndarray) -> np.ndarray:
+    return np.stack([2 * pairs, 2 * pairs + 1], 1).reshape(-1)
+
+
+def _wanted(view: Pairs, rows: np.ndarray) -> Tensor:
+    """(B, 34, 40, 3) what should be added, as shares of the skin's colour."""
+    return (view.truth[rows] - view.drawn[rows]) / skin_of(view.portrait[rows])
+
+
+def _squared(error: Tensor, rows: Tensor) -> Tensor:
+    """(B,) squared error of grids, each row by its share of the area."""
+    return (error.square().mean((2, 3)) * rows).sum(1)
+
+
+def _find_components(
+    network: RefinerNetwork, views: list[Pairs], chosen: np.ndarray, random: np.random.Generator
+) -> None:
+    """The main components of the portraits' pictures, of what the mesh changed of them, and of what is wanted."""
+    rows = _rows(random.choice(chosen, min(_SAMPLES // 4, len(chosen)), replace=False))
+    skins = [skin_of(view.portrait[rows]) for view in views]
+    portrait = torch.cat([coarse(view.portrait[rows] / skin) for view, skin in zip(views, skins, strict=True)])
+    drawn = torch.cat([coarse(view.drawn[rows] / skin) for view, skin in zip(views, skins, strict=True)])
+    wanted = torch.cat([_wanted(view, rows).flatten(1) for view in views])
+    seen, made = network.config["seen"], network.config["made"]
+    network.change_mean, basis = _components(drawn - portrait, seen)
+    network.change_basis = basis.T.contiguous()
+    network.portrait_mean, basis = _components(portrait, seen)
+    network.portrait_basis = basis.T.contiguous()
+    network.answer_mean, network.answer_basis = _components(wanted, made)
+
+
+def _components(samples: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Mean (P,) and the first components (count, P) of samples (N, P)."""
+    mean = samples.mean(0)
+    return mean, torch.linalg.svd(samples - mean, full_matrices=False)[2][:count].contiguous()
+
+
+def _solve_linear(
+    network: RefinerNetwork, index: int, views: list[Pairs], seen: list[Tensor], chosen: np.ndarray
+) -> None:
+    rows = _rows(chosen)
+    features = torch.cat([part[rows] for part in seen])
+    answers = []
+    for view in views:
+        for part in np.array_split(rows, max(1, len(rows) // 2000)):
+            answers.append((_wanted(view, part).flatten(1) - network.answer_mean) @ network.answer_basis.T)
+    wanted = torch.cat(answers)
+    features = torch.cat([features, torch.ones(len(features), 1)], 1)
+    solved = torch.linalg.solve(
+        features.T @ features + _RIDGE * len(features) * torch.eye(features.shape[1]), features.T @ wanted
+    )
+    with torch.no_grad():
+        network.members[index].linear.weight.copy_(solved[:-1].T)
+        network.members[index].linear.bias.copy_(solved[-1])
+
+
+def _teach(
+    network: RefinerNetwork,
+    index: int,
+    views: list[Pairs],
+    seen: list[Tensor],
+    chosen: np.ndarray,
+    epochs: int,
+    random: np.random.Generator,
+) -> None:
+    member = network.members[index].train()
+    odds = views[0].weight[chosen] / views[0].weight[chosen].sum()
+    optimiser = torch.optim.AdamW(member.parameters(), _LEARNING_RATE, weight_decay=_DECAY)
+    steps = epochs * len(chosen) // _BATCH
+    for step in range(steps):
+        for group in optimiser.param_groups:
+            group["lr"] = _LEARNING_RATE * min(1, step / 100) * (0.5 + 0.5 * np.cos(np.pi * step / steps))
+        side = int(random.integers(2))
+        view, rows = views[side], _rows(random.choice(chosen, _BATCH, p=odds))
+        share = moved(view.motion[rows])[:, None, None, None]
+        error = share * network.answer(seen[side][rows], index) - _wanted(view, rows)
+        error = error * skin_of(view.portrait[rows])
+        squared = _squared(error, view.rows[rows])
+        step_error = _squared(error[1::2] - error[::2], view.rows[rows][::2])
+        loss = torch.log(squared + _FINEST).mean() + _STEADY * torch.log(step_error + _FINEST).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
