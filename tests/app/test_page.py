@@ -126,6 +126,8 @@ def test_one_clip_at_a_time(server: Server, visit: Visit, files: Files) -> None:
     page.wait_for_selector(".card.working")
     page.get_by_role("tab", name="Follow a video").click()
     expect(page.locator("#make-reenact")).to_be_disabled()
+    (running,) = server.studio._line.jobs()
+    assert running.visitor.address == "127.0.0.1" and running.visitor.session
     page.get_by_role("tab", name="Speak").click()
     page.click("#stop-talk")
     page.get_by_role("tab", name="Follow a video").click()
