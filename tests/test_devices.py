@@ -41,10 +41,19 @@ def test_only_the_frame_that_overflows_is_computed_again_in_full():
     assert made.dtype == torch.float32
     assert network.kinds == [(torch.float16, 5), (torch.float32, 1)]
     torch.testing.assert_close(made[:, 0], torch.tensor([64.0, 64, 64, 3200, 64]))
+    assert runtime.dtype == torch.float16
     plain = TooBright()
     (full,) = Runtime().run(5, 1, lambda part: plain(frames[part]))
     assert plain.kinds == [(torch.float32, 5)]
     torch.testing.assert_close(full, made, atol=0, rtol=1e-3)
+
+
+def test_a_network_that_overflows_on_everything_is_run_in_full_from_then_on():
+    network, frames = TooBright(), torch.full((6, 64), 50.0)
+    runtime = Runtime(dtype=torch.float16, memory=2)
+    made = torch.cat(list(runtime.run(6, 1, lambda part: network(frames[part]))))
+    assert torch.equal(made, torch.full((6, 3), 3200.0))
+    assert network.kinds == [(torch.float16, 2), (torch.float32, 1), (torch.float32, 1), *[(torch.float32, 2)] * 2]
 
 
 def test_what_overflows_before_it_is_squashed_is_noticed_too():
