@@ -16,6 +16,7 @@ import torch
 from heads import one_sentence
 
 from pipeline.coefficients import Coefficients
+from pipeline.conversation import ConversationalHeadPipeline
 from pipeline.devices import MOST_FRAMES, Runtime
 from pipeline.errors import Cancelled, InputError, WeightsError
 from pipeline.face.portrait import Portrait
@@ -54,6 +55,12 @@ def _lively_refiner():
     network = RefinerNetwork(seen=4, made=6, hidden=8, members=1)
     torch.nn.init.normal_(network.answer_basis, std=0.02)
     return Refiner(network)
+
+
+@pytest.fixture(scope="module")
+def talker(weights) -> ConversationalHeadPipeline:
+    """The pipeline with those networks."""
+    return ConversationalHeadPipeline(weights)
 
 
 @pytest.fixture(params=sorted(RENDERERS))
@@ -126,20 +133,17 @@ def test_portraits_of_any_size_and_shape(name, size, weights, portraits, pipe):
     assert np.ptp(frame) > 20
 
 
-def test_a_clip_that_is_stopped_leaves_nothing_and_the_next_one_is_whole(name, weights, portraits, voice, tmp_path):
-    from pipeline.conversation import ConversationalHeadPipeline
-
+def test_a_clip_that_is_stopped_leaves_nothing_and_the_next_one_is_whole(name, talker, portraits, voice, tmp_path):
     def stop(stage: str, done: int, total: int) -> None:
         if stage == "rendering" and done == 3:
             raise Cancelled
 
-    pipeline = ConversationalHeadPipeline(weights)
     before = threading.active_count()
     with pytest.raises(Cancelled):
-        pipeline.talk(portraits["statue"], voice, renderer=name, progress=stop).save(tmp_path / "clip.mp4")
+        talker.talk(portraits["statue"], voice, renderer=name, progress=stop).save(tmp_path / "clip.mp4")
     gc.collect()  # what drew it goes with it
     assert not list(tmp_path.iterdir()) and threading.active_count() <= before + 1
-    renderer = load_renderer(name, weights, portraits["statue"])
+    renderer = load_renderer(name, talker.weights, portraits["statue"])
     own = portraits["statue"].coefficients
     still = Coefficients(*(np.repeat(part, 12, 0) for part in (own.expression, own.pose, own.crop)))
     (whole, part) = (renderer.render(still) for _ in range(2))
@@ -233,11 +237,9 @@ def test_damaged_weights_are_one_sentence(weights, portraits, tmp_path):
         assert one_sentence(error.value)
 
 
-def test_the_pipeline_talks_with_every_renderer(name, weights, portraits, voice):
+def test_the_pipeline_talks_with_every_renderer(name, talker, portraits, voice):
     """By name, and as often as one likes: what a renderer remembers of one run does not reach the next."""
-    from pipeline.conversation import ConversationalHeadPipeline
-
-    clip = ConversationalHeadPipeline(weights).talk(portraits["statue"], voice, renderer=name)
+    clip = talker.talk(portraits["statue"], voice, renderer=name)
     assert clip.settings["renderer"] == name
     first, second = (list(itertools.islice(clip.frames, 4)) for _ in range(2))
     assert len(first) == 4 and first[0].shape == portraits["statue"].image.shape
