@@ -37,8 +37,9 @@ def make_debug_weights(folder: Path) -> Path:
     import torch
 
     from pipeline.drivers.audio_encoder import AudioEncoder, EncoderConfig
+    from pipeline.drivers.ears import Ears
     from pipeline.drivers.mouth import Mouth
-    from pipeline.drivers.networks import DriverConfig, Member
+    from pipeline.drivers.networks import DriverConfig, Member, sound_dim
     from pipeline.drivers.phonetics import PhoneNet
     from pipeline.drivers.talking import Finish, TalkingDriver
     from pipeline.face.morphable import MorphableModel
@@ -48,7 +49,8 @@ def make_debug_weights(folder: Path) -> Path:
 
     torch.manual_seed(0)
     model = MorphableModel.load(EMBEDDED / "face")
-    member = Member(DriverConfig(width=8, hidden=4, layers=1), PhoneNet(channels=8))
+    ears = Ears(8, 4, (1, 2))
+    member = Member(DriverConfig(sound_dim(ears), width=8, hidden=4, layers=1), ears)
     driver = TalkingDriver([member], PhoneNet(channels=8), Mouth.of(model), Finish(), None, model)
     driver.save(folder / "talking")
     _small_listener(model).save(folder / "listening")

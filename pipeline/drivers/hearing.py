@@ -1,4 +1,4 @@
-"""What the talking driver hears, one row a video frame: ViCo's features, mel spectra and what the recogniser finds."""
+"""What there is to hear, one row a video frame: ViCo's features, mel spectra and what the phone recogniser finds."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BLOCKS = {
 }
 SOUND_DIM = BLOCKS["phonetic"].stop
 RAW_DIM = FEATURE_DIM + MELS_PER_FRAME * MEL_BANDS
-CONTEXT_FRAMES = 14  # rows on each side that a row depends on: the recogniser sees furthest
+HALVES_DIM = STEPS_PER_FRAME * MEL_BANDS
 
 
 def sense(samples: np.ndarray) -> np.ndarray:
@@ -45,14 +45,28 @@ def sense(samples: np.ndarray) -> np.ndarray:
     return np.concatenate([extract_features(whole), log_mel(whole).reshape(frames, -1).numpy()], 1)
 
 
-def heard(raw: Tensor, ears: PhoneNet) -> Tensor:
-    """Rows (B, T, SOUND_DIM), columns as in `BLOCKS`, of what was sensed (B, T, RAW_DIM); lets gradients through."""
+def rows_of(mel: np.ndarray) -> np.ndarray:
+    """Rows (T, RAW_DIM) as `sense` gives them, of mel spectra (4 T, 64) alone: ViCo's features are nought."""
+    frames = len(mel) // MELS_PER_FRAME
+    return np.pad(mel.reshape(frames, -1), ((0, 0), (FEATURE_DIM, 0)))
+
+
+def spectra(raw: Tensor) -> Tensor:
+    """Mel spectra (B, 4 T, 64) among what was sensed (B, T, RAW_DIM)."""
+    return raw[..., FEATURE_DIM:].reshape(raw.shape[0], raw.shape[1] * MELS_PER_FRAME, MEL_BANDS)
+
+
+def halves(raw: Tensor) -> Tensor:
+    """(B, T, HALVES_DIM): the mean spectra of each frame's two halves, of what was sensed (B, T, RAW_DIM)."""
     count, frames, _ = raw.shape
-    mel = raw[..., FEATURE_DIM:].reshape(count, frames * MELS_PER_FRAME, MEL_BANDS)
-    hidden, visemes = ears.features(mel)
-    halves = mel.reshape(count, frames, STEPS_PER_FRAME, MELS_PER_FRAME // STEPS_PER_FRAME, MEL_BANDS).mean(3)
-    phonetic = torch.cat([hidden, visemes], -1).reshape(count, frames, -1)
-    return torch.cat([raw[..., :FEATURE_DIM], halves.reshape(count, frames, -1), phonetic], -1)
+    mel = raw[..., FEATURE_DIM:].reshape(count, frames, STEPS_PER_FRAME, MELS_PER_FRAME // STEPS_PER_FRAME, MEL_BANDS)
+    return mel.mean(3).reshape(count, frames, HALVES_DIM)
+
+
+def heard(raw: Tensor, phone_net: PhoneNet) -> Tensor:
+    """Rows (B, T, SOUND_DIM), columns as in `BLOCKS`, of what was sensed (B, T, RAW_DIM)."""
+    phonetic = phone_net.heard(spectra(raw)).reshape(*raw.shape[:2], -1)
+    return torch.cat([raw[..., :FEATURE_DIM], halves(raw), phonetic], -1)
 
 
 @torch.inference_mode()

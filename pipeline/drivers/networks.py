@@ -7,14 +7,19 @@ normalisation and dropout keep it from learning the few speakers by heart.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pipeline.coefficients import CROP_DIM, EXPRESSION_DIM, POSE_DIM
-from pipeline.drivers.hearing import BLOCKS, SOUND_DIM, heard
-from pipeline.drivers.phonetics import PhoneNet
+from pipeline.drivers.ears import Ears
+from pipeline.drivers.hearing import HALVES_DIM, halves, spectra
+from pipeline.drivers.phonetics import STEPS_PER_FRAME, PhoneNet
+from pipeline.network_files import load_network, save_network
 
 OUTPUT_DIM = EXPRESSION_DIM + POSE_DIM + CROP_DIM
 GEOMETRY_DIM = 4  # of the portrait's mouth, see `pipeline.drivers.mouth`
@@ -30,10 +35,12 @@ _CONVOLUTIONS = {  # taps and dilation
 
 @dataclass(frozen=True)
 class DriverConfig:
-    """Sizes of the network; `core` is "lstm" (Huang 2022), "gru" (two convolutions and two GRU layers) or "tcn"
-    (dilated convolutions)."""
+    """Sizes of the network, which hears rows of `sound_dim`.
 
-    sound_dim: int = SOUND_DIM
+    `core` is "lstm" (Huang 2022), "gru" (two convolutions and two GRU layers) or "tcn" (dilated convolutions).
+    """
+
+    sound_dim: int
     reference_dim: int = REFERENCE_DIM
     width: int = 128
     hidden: int = 96
@@ -45,7 +52,7 @@ class DriverConfig:
 class DriverNet(nn.Module):
     """Sound rows (B, T, sound_dim) and reference (B, reference_dim) to residuals (B, T, 73): β, p, c."""
 
-    def __init__(self, config: DriverConfig = DriverConfig()) -> None:
+    def __init__(self, config: DriverConfig) -> None:
         super().__init__()
         self.config = config
         self.sound_norm = nn.BatchNorm1d(config.sound_dim)
@@ -86,27 +93,49 @@ class DriverNet(nn.Module):
 
 
 class Member(nn.Module):
-    """One of the ensemble: a recogniser of its own, taught further by lips, and the network that listens to it.
+    """One of the ensemble: ears of its own, taught further by lips, and the network that listens to them.
 
     Args:
-        config: of the network.
-        ears: the recogniser.
-        blocks: the kinds of features (keys of `hearing.BLOCKS`) that the network hears; the others are nought.
+        config: of the network; its `sound_dim` is `sound_dim(ears)`.
+        ears: taught by `pipeline.training.ears` what a large recogniser hears, or a recogniser of phones: who hears
+            differently errs differently, and the mean of both kinds knows lips better than either.
     """
 
-    def __init__(self, config: DriverConfig, ears: PhoneNet, blocks: tuple[str, ...] = ("mel", "phonetic")) -> None:
+    def __init__(self, config: DriverConfig, ears: Ears | PhoneNet) -> None:
         super().__init__()
-        self.blocks = blocks
         self.ears = ears
         self.net = DriverNet(config)
-        heeded = torch.zeros(config.sound_dim)
-        for block in blocks:
-            heeded[BLOCKS[block]] = 1
-        self.register_buffer("heeded", heeded, persistent=False)
 
     def forward(self, raw: Tensor, reference: Tensor) -> Tensor:
         """Residuals (B, T, 73) for rows (B, T, RAW_DIM) of `hearing.sense` and reference (B, reference_dim)."""
-        return self.net(heard(raw, self.ears) * self.heeded, reference)
+        heard = self.ears.heard(spectra(raw)).float()
+        return self.net(torch.cat([halves(raw), heard.reshape(*raw.shape[:2], -1)], -1), reference)
+
+    def save(self, folder: str | Path) -> None:
+        """Write the two files of `pipeline.network_files` into `folder`."""
+        kind, sizes = type(self.ears).__name__, self.ears.sizes
+        save_network(self, folder, {"network": vars(self.net.config), "hears": kind, "ears": sizes})
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Member:
+        """Read what `save` wrote.
+
+        Raises:
+            WeightsError: if files are missing, damaged or of another network.
+        """
+
+        def build(network: dict[str, Any], hears: str, ears: dict[str, Any]) -> Member:
+            return cls(DriverConfig(**network), _EARS[hears](**ears))
+
+        return load_network(folder, build, "The talking driver", kind="Member")
+
+
+_EARS: dict[str, Callable[..., Ears | PhoneNet]] = {"Ears": Ears, "PhoneNet": PhoneNet}
+
+
+def sound_dim(ears: Ears | PhoneNet) -> int:
+    """Columns of what a network hears a frame: mel spectra of its halves, and what the ears make of them."""
+    return HALVES_DIM + STEPS_PER_FRAME * ears.heard_dim
 
 
 def _convolution(core: str, width: int, taps: int, dilation: int) -> nn.Sequential:

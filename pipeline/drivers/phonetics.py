@@ -105,6 +105,8 @@ class PhoneNet(nn.Module):
     def __init__(self, channels: int = 192) -> None:
         super().__init__()
         self.channels = channels
+        self.sizes = {"channels": channels}
+        self.heard_dim = HIDDEN_DIM + len(VISEMES)
         self.stem = nn.Sequential(
             nn.Conv1d(MEL_BANDS, channels, 5, stride=STRIDE, padding=2), nn.BatchNorm1d(channels), nn.GELU()
         )
@@ -134,6 +136,10 @@ class PhoneNet(nn.Module):
         hidden = self.hidden(mel)
         phones = self.head(hidden).softmax(1)
         return hidden.transpose(1, 2), viseme_probabilities(phones.transpose(1, 2))
+
+    def heard(self, mel: Tensor) -> Tensor:
+        """Both `features` side by side, (B, S / 2, 46)."""
+        return torch.cat(self.features(mel), -1)
 
 
 def viseme_probabilities(phones: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ from pipeline.drivers.hearing import heard, sense, viseme_in
 from pipeline.drivers.level import QUIETEST, normalised, speech_level
 from pipeline.drivers.liveliness import Liveliness, LivelinessFrames
 from pipeline.drivers.mouth import LEAST_GAP, MOUTH, MOUTH_DIM, Mouth, above
-from pipeline.drivers.networks import DriverConfig, Member
+from pipeline.drivers.networks import Member
 from pipeline.drivers.phonetics import PhoneNet
 from pipeline.errors import WeightsError
 from pipeline.face.morphable import MorphableModel
@@ -98,16 +98,13 @@ class TalkingDriver(HubComponent):
         try:
             config = json.loads((folder / "config.json").read_text())
             tensors = {name: value.float() for name, value in load_file(str(folder / "model.safetensors")).items()}
-            members = []
-            for index, entry in enumerate(config["members"]):
-                member = Member(DriverConfig(**entry["network"]), PhoneNet(**entry["ears"]), tuple(entry["blocks"]))
-                member.load_state_dict(_under(f"member{index}", tensors), strict=False)
-                members.append(member)
             phone_net = PhoneNet(**config["phonetics"])
             phone_net.load_state_dict(_under("phonetics", tensors), strict=False)
             finish = Finish(gains=_under("finish", tensors)["gains"].numpy(), **config["finish"])
+            names = [str(name) for name in config["members"]]
         except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise WeightsError(f"The talking driver in {folder} cannot be read; install the weights again.") from error
+        members = [Member.load(folder / name) for name in names]
         model = MorphableModel.load(_beside(folder, "face"))
         return cls(members, phone_net, Mouth.of(model), finish, Liveliness.load(_beside(folder, "liveliness")), model)
 
@@ -117,31 +114,24 @@ class TalkingDriver(HubComponent):
         return {name: part for name, part in needed.items() if part is not None}
 
     def save(self, folder: str | Path) -> None:
-        """Write `model.safetensors` (half precision) and `config.json` into `folder`."""
+        """Write `model.safetensors` (half precision), `config.json`, and a folder for each network, into `folder`."""
         from safetensors.torch import save_file
 
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        parts: dict[str, torch.nn.Module] = {f"member{index}": member for index, member in enumerate(self.members)}
-        parts["phonetics"] = self.phone_net
+        names = [f"member{index}" for index in range(len(self.members))]
+        for name, member in zip(names, self.members, strict=True):
+            member.save(folder / name)
         tensors = {
-            f"{part}.{name}": value.half().contiguous()
-            for part, net in parts.items()
-            for name, value in net.state_dict().items()
+            f"phonetics.{name}": value.half().contiguous()
+            for name, value in self.phone_net.state_dict().items()
             if value.is_floating_point()
         }
         tensors["finish.gains"] = torch.from_numpy(np.asarray(self.finish.gains, np.float32))
         save_file(tensors, str(folder / "model.safetensors"))
         config = {
             "_class_name": "TalkingDriver",
-            "members": [
-                {
-                    "network": vars(member.net.config),
-                    "ears": {"channels": member.ears.channels},
-                    "blocks": list(member.blocks),
-                }
-                for member in self.members
-            ],
+            "members": names,
             "phonetics": {"channels": self.phone_net.channels},
             "finish": {
                 name: float(getattr(self.finish, name)) for name in ("opening_gain", "opening_centre", "closing")

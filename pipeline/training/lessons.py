@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from pipeline.audio.reading import read_audio
-from pipeline.drivers.hearing import sense
+from pipeline.drivers.hearing import rows_of, sense
 from pipeline.drivers.level import normalised
 from pipeline.drivers.mouth import Mouth
 from pipeline.drivers.talking import reference_row
 from pipeline.face.morphable import MorphableModel
 from pipeline.training.augmentation import augment, revoice, stretch
-from pipeline.training.corpus import CorpusFile, TrackedClip, check_found
+from pipeline.training.corpus import TrackedClip, check_found
+from pipeline.training.pieces import Piece
 
 _REFERENCES = 12  # frames of a clip that are fitted alone, to stand for a portrait of the person
 LEAST_SYNC, GOOD_SYNC = 0.2, 0.35
 _MOST_SECONDS = 20.0  # of one person; more does not make them count more
-_ECHO_WEIGHT = 0.5  # of speech without pictures, a second, against real clips
 
 
 @dataclass
@@ -30,7 +30,7 @@ class Lesson:
     Attributes:
         name, speaker: from the manifest.
         weight: how often it is drawn, relative to others.
-        sound: for each reading (T, RAW_DIM) float16, see `hearing.sense`; the first is the sound as it is.
+        sound: for each reading (T, D) float16, what is heard of it; the first is the sound as it is.
         expression: for each reading β (T, 64) under the clip's own α, in step with the sound.
         pose: for each reading p (T, 6).
         references: (R, REFERENCE_DIM) what the driver is told of the portrait.
@@ -82,27 +82,19 @@ def reference_of(clip: TrackedClip, frame: int, model: MorphableModel, mouth: Mo
     return reference_row(alone, mouth.geometry(identity, alone.expression)[0])
 
 
+Listen = Callable[[np.ndarray], np.ndarray]
+"""Sound (N,) at its usual level to (T, D), what is heard of it: `hearing.sense`, or more."""
+
+
 def add_reading(
     lesson: Lesson,
     clip: TrackedClip,
     samples: np.ndarray,
+    listen: Listen,
     rng: np.random.Generator | None = None,
     babble: list[np.ndarray] | None = None,
 ) -> None:
     """Let the clip be heard once more: as it is without `rng`, changed with it. Picture follows the sound's lag."""
-    rows, speed = _heard(samples, rng, babble)
-    times = (np.arange(len(rows)) + 0.5) * speed - 0.5 + clip.file.lag
-    inside = (times >= 0) & (times <= len(clip.coefficients) - 1)
-    lesson.sound.append(rows[inside])
-    lesson.expression.append(_at(clip.coefficients.expression, times[inside]))
-    lesson.pose.append(_at(clip.coefficients.pose, times[inside]))
-
-
-def _heard(
-    samples: np.ndarray,
-    rng: np.random.Generator | None,
-    babble: list[np.ndarray] | None,
-) -> tuple[np.ndarray, float]:
     speed = 1.0 if rng is None else float(np.exp(rng.uniform(np.log(0.85), np.log(1.18))))
     sound = normalised(samples)
     if rng is not None:
@@ -110,7 +102,12 @@ def _heard(
         if rng.random() < 0.6:
             sound = np.resize(revoice(sound, float(np.exp(rng.uniform(-0.26, 0.26)))), len(sound))
         sound = augment(sound, rng, babble)
-    return sense(sound).astype(np.float16), speed
+    rows = listen(sound).astype(np.float16)
+    times = (np.arange(len(rows)) + 0.5) * speed - 0.5 + clip.file.lag
+    inside = (times >= 0) & (times <= len(clip.coefficients) - 1)
+    lesson.sound.append(rows[inside])
+    lesson.expression.append(_at(clip.coefficients.expression, times[inside]))
+    lesson.pose.append(_at(clip.coefficients.pose, times[inside]))
 
 
 def _at(rows: np.ndarray, times: np.ndarray) -> np.ndarray:
@@ -125,6 +122,7 @@ def make_lessons(
     model: MorphableModel,
     readings: int = 8,
     seed: int = 0,
+    listen: Listen = sense,
     log: Callable[[str], None] = print,
 ) -> list[Lesson]:
     """All clips as lessons with `readings` changed readings each beside the sound as it is."""
@@ -138,7 +136,7 @@ def make_lessons(
     for clip, sound in zip(clips, sounds, strict=True):
         lesson = make_lesson(clip, model, mouth)
         for reading in range(1 + readings):
-            add_reading(lesson, clip, sound, rng if reading else None, babble)
+            add_reading(lesson, clip, sound, listen, rng if reading else None, babble)
         seconds = len(lesson.sound[0]) / 25
         lesson.weight = seconds * (1.0 if clip.file.sync >= GOOD_SYNC else 0.5) * (0.7 if clip.file.generated else 1.0)
         lessons.append(lesson)
@@ -152,8 +150,8 @@ def make_lessons(
     return lessons
 
 
-def silent_rows(seconds: float = 120.0, seed: int = 5) -> np.ndarray:
-    """Rows of rooms in which nobody speaks: nothing at all, hiss and hum at many levels, in turns of six seconds."""
+def silent_rows(listen: Listen = sense, seconds: float = 120.0, seed: int = 5) -> np.ndarray:
+    """Rows (T, D) of rooms in which nobody speaks: nothing, hiss and hum at many levels, in turns of six seconds."""
     rng = np.random.default_rng(seed)
     parts = []
     for _ in range(int(seconds / 6)):
@@ -161,7 +159,7 @@ def silent_rows(seconds: float = 120.0, seed: int = 5) -> np.ndarray:
         noise = np.fft.irfft(spectrum)
         noise *= 10 ** (rng.uniform(-75, -33) / 20) / np.sqrt((noise**2).mean())
         parts.append(noise if rng.random() < 0.75 else noise * 0)
-    return sense(np.concatenate(parts)).astype(np.float16)
+    return listen(np.concatenate(parts).astype(np.float32)).astype(np.float16)
 
 
 def fold(lessons: list[Lesson], clips: list[TrackedClip], index: int, folds: int) -> tuple[list[Lesson], list[Lesson]]:
@@ -174,48 +172,41 @@ def fold(lessons: list[Lesson], clips: list[TrackedClip], index: int, folds: int
 
 
 Answer = Callable[[np.ndarray, Lesson, int], np.ndarray]
-"""A trained ensemble: sound (N,) at its usual level, a lesson and one of its references to β (T, 64)."""
+"""A trained ensemble: what a teacher hears (T, D), a lesson and one of its references to β (T, 64)."""
 
 
-def make_echoes(
-    files: list[CorpusFile],
-    donors: list[Lesson],
-    answer: Answer,
-    readings: int = 3,
-    seed: int = 1,
-) -> list[Lesson]:
-    """Speech without pictures as lessons: an ensemble says how the lips of somebody, drawn by lot, would move.
+def make_echoes(pieces: Sequence[Piece], donors: list[Lesson], answer: Answer, seed: int = 1) -> list[Lesson]:
+    """Speech without pictures as lessons, whose weights sum up to those of the donors.
 
-    The ensemble hears the sound as it is; who learns from it hears it changed (a noisy student, Xie 2020), and with
-    more voices than the clips have.
+    An ensemble that hears with the teacher's ears says how the lips of somebody, drawn by lot, would move; it hears
+    the sound as it is, and who learns from it hears it changed (a noisy student, Xie 2020).
     """
     rng = np.random.default_rng(seed)
+    total = sum(lesson.weight for lesson in donors)
+    chances = np.array([lesson.weight for lesson in donors]) / total
+    weight = total / sum(map(len, pieces))
     lessons = []
-    for file in files:
-        samples = read_audio(file.path)
-        if len(samples) < 32_000:
-            continue
-        donor = donors[int(rng.integers(len(donors)))]
+    for piece in pieces:
+        frames = len(piece)
+        donor = donors[int(rng.choice(len(donors), p=chances))]
         portrait = int(rng.integers(len(donor.references)))
         one = slice(portrait, portrait + 1)
-        lesson = Lesson(
-            file.name,
-            file.speaker,
-            len(samples) / 16_000 * _ECHO_WEIGHT,
-            donor.identity,
-            donor.references[one],
-            donor.bases[one],
-            donor.poses[one],
-            donor.rest,
+        beta = answer(piece.taught.reshape(frames, -1), donor, portrait)
+        lessons.append(
+            Lesson(
+                "echo",
+                donor.speaker,
+                frames * weight,
+                donor.identity,
+                donor.references[one],
+                donor.bases[one],
+                donor.poses[one],
+                donor.rest,
+                [rows_of(piece.mel)],
+                [beta.astype(np.float32)],
+                [np.repeat(donor.poses[one], frames, 0)],
+            )
         )
-        spoken = answer(normalised(samples), donor, portrait)
-        for reading in range(1 + readings):
-            rows, speed = _heard(samples, rng if reading else None, None)
-            times = ((np.arange(len(rows)) + 0.5) * speed - 0.5).clip(0, len(spoken) - 1)
-            lesson.sound.append(rows)
-            lesson.expression.append(_at(spoken, times))
-            lesson.pose.append(np.repeat(donor.poses[one], len(rows), 0))
-        lessons.append(lesson)
     return lessons
 
 

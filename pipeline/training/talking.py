@@ -3,254 +3,49 @@
 Each clip is heard several times over, each time stretched, equalised, echoed and drowned in noise; people count
 alike, however long their footage; the reference is any frame of the clip, fitted alone, as a portrait will be.
 
-Each network of the ensemble leaves other people out, and is measured on them: together they have seen everybody, and
-still everybody's lips are known as a stranger's, to choose the finish by. Each takes the recogniser, which was taught
-on synthetic voices, and teaches it on with people's lips.
+Twenty minutes of people are too few to learn hearing from, so it is learned from a large recogniser of speech
+(`pipeline.training.speech_teacher`), in three steps. Networks that hear with the recogniser's own ears learn lips from
+the clips. Small ears learn to hear what it hears (`pipeline.training.ears`). The driver's networks learn with these
+ears, which they teach on, from the clips and from what the first networks' lips do on hours of speech without pictures.
+Others hear with a recogniser of phones instead, which was taught on synthetic voices: they err differently.
+
+Each network of either kind leaves other people out, and is measured on them: together they have seen everybody, and
+still everybody's lips are known as a stranger's, to choose the finish by.
 """
 
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.nn import functional as F
 
-from pipeline.audio.features import FEATURE_DIM
-from pipeline.coefficients import CROP_DIM, EXPRESSION_DIM, POSE_DIM
+from pipeline.drivers.ears import Ears
 from pipeline.drivers.hearing import RAW_DIM, sense
-from pipeline.drivers.mouth import LEAST_GAP, MOUTH, SOFTNESS, Mouth, above
-from pipeline.drivers.networks import GEOMETRY_DIM, DriverConfig, Member
-from pipeline.drivers.phonetics import PhoneNet
+from pipeline.drivers.mouth import MOUTH, Mouth
+from pipeline.drivers.networks import DriverConfig, DriverNet, Member, sound_dim
+from pipeline.drivers.phonetics import STEPS_PER_FRAME, PhoneNet
 from pipeline.drivers.talking import Finish, TalkingDriver
 from pipeline.face.morphable import MorphableModel
 from pipeline.hub import EMBEDDED
+from pipeline.training import ears
 from pipeline.training.corpus import read_manifest, tracked_clips
 from pipeline.training.lessons import Lesson, fold, make_echoes, make_lessons, refine_lags, silent_rows
 from pipeline.training.phonetics import main as train_phonetics
+from pipeline.training.pieces import corpus_speech, fit_axes, make_pieces
+from pipeline.training.speech_teacher import SpeechTeacher
+from pipeline.training.talking_networks import Recipe, measure, predict, train_network
 
-CLIP_FRAMES = 90
-_WARM_STEPS = 40
-_REFERENCE_NOISE = np.repeat((0.3, 0.05, 0.05, 0.003), (EXPRESSION_DIM, POSE_DIM, CROP_DIM, GEOMETRY_DIM))
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How one network of the ensemble is trained; the first five are Huang 2022's."""
-
-    config: DriverConfig = field(default_factory=DriverConfig)
-    batch: int = 32
-    learning_rate: float = 5e-3
-    last_rate: float = 1e-4
-    weight_decay: float = 0.05
-    steps: int = 700
-    clean: float = 0.25  # share of examples whose sound is left as it is
-    silence: float = 0.15  # share of examples in which a pause is spliced
-    strangers: float = 0.6  # share of examples that know no more of the portrait than its mouth's measures
-    masking: float = 0.3  # chance of each gap in an example's sound, and of ViCo's features failing
-    ears_rate: float = 5e-4  # the recogniser's own learning rate, at first
-    correlation: float = 3.0  # weight of the loss that asks for the lips' rhythm
-    lips: float = 1.0  # weight of the lip vertices' loss
-    blocks: tuple[str, ...] = ("mel", "phonetic")  # what the network may hear
-
-
-def train_network(
-    lessons: list[Lesson],
-    mouth: Mouth,
-    silence: np.ndarray,
-    phone_net: PhoneNet,
-    recipe: Recipe,
-    seed: int = 0,
-    held: list[Lesson] | None = None,
-    log: Callable[[str], None] = print,
-    minutes: float = np.inf,
-) -> Member:
-    """Train one network and its copy of the recogniser for the recipe's steps, or fewer if `minutes` are over.
-
-    `held` people measure it now and then.
-
-    The learning rate falls with what has gone of steps or time, whichever is further.
-    """
-    torch.manual_seed(seed)
-    rng = np.random.default_rng(seed)
-    net = Member(recipe.config, deepcopy(phone_net), recipe.blocks)
-    groups = [{"params": list(net.net.parameters()), "share": 1.0}]
-    groups.append({"params": list(net.ears.parameters()), "share": recipe.ears_rate / recipe.learning_rate})
-    optimiser = torch.optim.AdamW(groups, recipe.learning_rate, weight_decay=recipe.weight_decay)
-    draw = np.array([lesson.weight for lesson in lessons])
-    draw /= draw.sum()
-    terms = Terms(mouth, recipe)
-    started, losses = time.monotonic(), []
-    for step in range(recipe.steps):
-        done = max(step / recipe.steps, (time.monotonic() - started) / (60 * minutes))
-        if done >= 1:
-            break
-        cosine = recipe.last_rate + (recipe.learning_rate - recipe.last_rate) * 0.5 * (1 + np.cos(np.pi * done))
-        for group in optimiser.param_groups:
-            group["lr"] = group["share"] * cosine * min(1.0, (step + 1) / _WARM_STEPS)
-        net.train()
-        batch = _draw_batch(lessons, draw, silence, recipe, rng)
-        loss = terms(net(batch["sound"], batch["reference"]), batch)
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 5.0)
-        optimiser.step()
-        losses.append(loss.item())
-        if (step + 1) % 100 == 0 or step + 1 == recipe.steps:
-            said = f"seed {seed} step {step + 1}/{recipe.steps}: loss {np.mean(losses[-100:]):.3f}"
-            if held:
-                score = measure([net], held, mouth)
-                said += f", held-out lips r {score['r']:.3f}, spread {score['spread']:.2f}"
-            log(f"{said}, {time.monotonic() - started:.0f} s")
-    return net.eval()
-
-
-def _draw_batch(
-    lessons: list[Lesson], draw: np.ndarray, silence: np.ndarray, recipe: Recipe, rng: np.random.Generator
-) -> dict[str, Tensor]:
-    sounds = np.zeros((recipe.batch, CLIP_FRAMES, RAW_DIM), np.float32)
-    targets = np.zeros((recipe.batch, CLIP_FRAMES, EXPRESSION_DIM), np.float32)
-    poses = np.zeros((recipe.batch, CLIP_FRAMES, POSE_DIM), np.float32)
-    masks = np.zeros((recipe.batch, CLIP_FRAMES), np.float32)
-    references = []
-    for row, index in enumerate(rng.choice(len(lessons), recipe.batch, p=draw)):
-        lesson = lessons[index]
-        reading = 0 if rng.random() < recipe.clean else int(rng.integers(len(lesson.sound)))
-        length = len(lesson.sound[reading])
-        start = int(rng.integers(0, max(1, length - CLIP_FRAMES + 1)))
-        part = slice(start, min(start + CLIP_FRAMES, length))
-        count = part.stop - part.start
-        portrait = int(rng.integers(len(lesson.references)))
-        sounds[row, :count] = lesson.sound[reading][part]
-        targets[row, :count] = lesson.expression[reading][part]
-        poses[row, :count] = lesson.pose[reading][part] - lesson.poses[portrait]
-        masks[row, :count] = 1
-        if count < CLIP_FRAMES:
-            sounds[row, count:] = silence[rng.integers(len(silence))]
-            targets[row, count:] = lesson.rest
-        if rng.random() < recipe.silence:
-            _splice_pause(sounds[row], targets[row], masks[row], lesson.rest, silence, rng)
-        targets[row] -= lesson.bases[portrait]
-        references.append(lesson.references[portrait])
-    if recipe.masking:
-        _mask(sounds, recipe.masking, rng)
-    reference = np.stack(references)
-    # The reference must not tell which clip this is, or the network learns clips by heart.
-    reference = reference + rng.normal(size=reference.shape) * _REFERENCE_NOISE
-    strangers = rng.random(recipe.batch) < recipe.strangers
-    reference[strangers, : EXPRESSION_DIM + POSE_DIM + CROP_DIM] = 0
-    arrays = {"sound": sounds, "target": targets, "pose": poses, "mask": masks, "reference": reference}
-    return {name: torch.from_numpy(array.astype(np.float32)) for name, array in arrays.items()}
-
-
-def _mask(sounds: np.ndarray, chance: float, rng: np.random.Generator) -> None:
-    """Put the batch's mean in place of stretches of up to half a second, and of ViCo's features."""
-    mean = sounds.mean((0, 1))
-    for sound in sounds:
-        for _ in range(2):
-            if rng.random() < chance:
-                start, length = int(rng.integers(len(sound))), int(rng.integers(3, 13))
-                sound[start : start + length] = mean
-        if rng.random() < chance:
-            sound[:, :FEATURE_DIM] = mean[:FEATURE_DIM]
-
-
-def _splice_pause(
-    sound: np.ndarray,
-    target: np.ndarray,
-    mask: np.ndarray,
-    rest: np.ndarray,
-    silence: np.ndarray,
-    rng: np.random.Generator,
-) -> None:
-    """Put a pause of 0.6 to 3 s into the example, in which the mouth goes to its rest and out of it again."""
-    length = int(rng.integers(15, 76))
-    start = int(rng.integers(-10, CLIP_FRAMES - 10))
-    first, last = max(0, start), min(CLIP_FRAMES, start + length)
-    offset = int(rng.integers(len(silence) - CLIP_FRAMES))
-    sound[first:last] = silence[offset : offset + last - first]
-    t = np.arange(CLIP_FRAMES)
-    # The mouth is shut from a sixth of a second after the sound ends until just before it comes back.
-    into = np.clip((t - start + 1) / 5, 0, 1) if start > 0 else np.ones(CLIP_FRAMES)
-    out = np.clip((start + length - t) / 4, 0, 1) if start + length < CLIP_FRAMES else np.ones(CLIP_FRAMES)
-    share = 0.5 - 0.5 * np.cos(np.pi * np.minimum(into, out))
-    share = np.where((t < start) | (t >= start + length), 0, share)[:, None]
-    target[:] = target * (1 - share) + rest * share
-    mask[first:last] = 1
-
-
-class Terms:
-    """The loss: Huang 2022 eqs. 1-3 on residuals, and lips as vertices, as opening and as rhythm."""
-
-    def __init__(self, mouth: Mouth, recipe: Recipe) -> None:
-        self.recipe = recipe
-        self.lips = torch.from_numpy(mouth.lips)
-        self.closing = torch.from_numpy(mouth.closing)
-        self.opening = torch.from_numpy(mouth.expression[0])
-        # Sound hardly tells what eyes and brows do (r < 0.1 on held-out people): they must not drown the mouth.
-        self.weights = torch.full((EXPRESSION_DIM,), 0.05)
-        self.weights[MOUTH] = 0.5
-        self.weights /= EXPRESSION_DIM**0.5
-
-    def __call__(self, output: Tensor, batch: dict[str, Tensor]) -> Tensor:
-        mask, target = batch["mask"], batch["target"]
-        total = mask.sum()
-        beta, pose, crop = output.split([EXPRESSION_DIM, POSE_DIM, CROP_DIM], -1)
-        # Lips that meet stay where they meet, as in the driver: residuals start from a closed mouth, so this product
-        # is the opening itself.
-        opened, true = beta[..., MOUTH] @ self.opening, target[..., MOUTH] @ self.opening
-        made = LEAST_GAP + SOFTNESS * F.softplus((opened - LEAST_GAP) / SOFTNESS)
-        beta = torch.cat([beta[..., : MOUTH.start], beta[..., MOUTH] + (made - opened)[..., None] * self.closing], -1)
-        # Eq. 1. The crop of a corpus clip never changes, so its residual is nought, and so is eq. 2's target.
-        generation = ((beta - target) * self.weights).norm(dim=-1) + crop.norm(dim=-1)
-        generation = generation + 0.1 * (pose - batch["pose"]).abs().sum(-1)
-        motion = (crop[:, 1:] - crop[:, :-1]).norm(dim=-1)  # eq. 2
-        loss = (generation * mask).sum() / total + (motion * mask[:, 1:]).sum() / total
-        lips = ((beta - target)[..., MOUTH] @ self.lips.T).abs().mean(-1) / 0.01
-        opening = (made - true).abs() / 0.02
-        loss = loss + self.recipe.lips * ((lips + opening) * mask).sum() / total
-        return loss + self.recipe.correlation * (1 - correlation(made, true, mask)).mean()
-
-
-def correlation(a: Tensor, b: Tensor, mask: Tensor) -> Tensor:
-    """Pearson's r (B,) of series (B, T) where `mask` is 1."""
-    count = mask.sum(1, keepdim=True).clamp(min=1)
-    a = (a - (a * mask).sum(1, keepdim=True) / count) * mask
-    b = (b - (b * mask).sum(1, keepdim=True) / count) * mask
-    return (a * b).sum(1) / (a.square().sum(1) * b.square().sum(1) + 1e-10).sqrt()
-
-
-@torch.inference_mode()
-def predict(members: list[Member], lesson: Lesson, portrait: int = 0, sound: np.ndarray | None = None) -> np.ndarray:
-    """β (T, 64) of the ensemble's mean for a lesson's own sound (or other rows), from one of its references."""
-    raw = torch.from_numpy((lesson.sound[0] if sound is None else sound).astype(np.float32))[None]
-    reference = torch.from_numpy(lesson.references[portrait])[None]
-    answers = [member.eval()(raw, reference)[0] for member in members]
-    return lesson.bases[portrait] + torch.stack(answers).mean(0).numpy()[:, :EXPRESSION_DIM]
-
-
-def measure(members: list[Member], lessons: list[Lesson], mouth: Mouth) -> dict[str, float]:
-    """Mean over clips: lips' correlation (best of ±1 frame), at lag 0, spread of opening, error, width's r."""
-    rows = []
-    for lesson in lessons:
-        made = mouth.geometry(lesson.identity, predict(members, lesson))
-        true = mouth.geometry(lesson.identity, lesson.expression[0])
-        a, b = above(made[:, 0]), true[:, 0]
-        near = [np.corrcoef(a[1:-1], b[1 + k : len(b) - 1 + k])[0, 1] for k in (-1, 0, 1)]
-        wide = np.corrcoef(made[:, 1], true[:, 1])[0, 1]
-        rows.append((max(near), near[1], a.std() / b.std(), np.abs(a - b).mean(), wide))
-    return dict(zip(("r", "r0", "spread", "error", "r_width"), np.mean(rows, 0).tolist(), strict=True))
-
-
-_TCN = Recipe(DriverConfig(core="tcn", width=160))
-_GRU = Recipe(DriverConfig(core="gru"), ears_rate=1e-3)
-ENSEMBLE = (_TCN, _GRU, _GRU)
+FOLDS = 6
+TEACHERS = (Recipe(core="tcn", width=160),) * 4
+_LONG = Recipe(core="tcn", width=160, steps=2000, ears_rate=1e-3)
+_PHONES = Recipe(core="gru", ears="phones", ears_rate=1e-3)
+ENSEMBLE = (_LONG, _LONG, replace(_PHONES, core="tcn", width=160, ears_rate=5e-4), _PHONES, _PHONES)
+_SPEECH = ("talk", "speech", "synthetic", "silent", "listen")  # kinds of clips that may have it
 
 
 def main(
@@ -260,55 +55,89 @@ def main(
     minutes: float = np.inf,
     phonetics: str | Path | None = None,
     ensemble: tuple[Recipe, ...] = ENSEMBLE,
-    readings: int = 6,
+    teachers: tuple[Recipe, ...] = TEACHERS,
+    readings: int = 5,
+    hours: float = 8.0,
     log: Callable[[str], None] = print,
 ) -> None:
     """Train the whole driver and write it to `output`.
 
-    A first pair of networks teaches the rest: it refines the clips' lags and says how lips would move to the
-    corpus's speech without pictures.
-
     Args:
         corpus: the corpus's folder.
         output: where the weights go.
-        cache: keeps tracked clips (`coefficients/`, see `tracked_clips`) and the recogniser between trainings.
+        cache: keeps tracked clips (`coefficients/`, see `tracked_clips`) and the phone recogniser between trainings;
+            `teacher.onnx` in it is what `speech_teacher` asks for, and recordings in `speech/`, if there are any, of
+            anybody in any language, are heard too.
         minutes: how long the networks may take in all, beside what prepares them.
         phonetics: a recogniser that `pipeline.training.phonetics` wrote; the cache's, trained if need be, unless given.
         ensemble: how each network is trained.
+        teachers: how each of those is trained that the ensemble learns from.
         readings: changed versions of each clip's sound.
+        hours: of speech without pictures.
         log: told how it goes.
+
+    Raises:
+        InputError: if the teacher or the corpus is missing.
     """
     torch.set_num_threads(1)
-    if phonetics is None:
-        phonetics = Path(cache) / "phonetics"
-        if not (phonetics / "phonetics.json").exists():
-            train_phonetics(phonetics)
-    phone_net = load_phone_net(phonetics)
+    cache = Path(cache)
+    teacher = SpeechTeacher(cache / "teacher.onnx")
+    phone_net = _recogniser(cache / "phonetics" if phonetics is None else Path(phonetics))
     model = MorphableModel.load(EMBEDDED / "face")
     mouth = Mouth.of(model)
-    clips = tracked_clips(corpus, ("talk", "synthetic"), "train", Path(cache) / "coefficients", model, log)
-    taught = make_lessons(clips, model, readings, log=log)
-    silence = silent_rows()
+    spoken = corpus_speech([file for file in read_manifest(corpus) if file.split == "train" and file.kind in _SPEECH])
+    axes = fit_axes(spoken, teacher)
 
-    short = replace(ensemble[0], steps=500)
-    each = minutes / (len(ensemble) + 1)
-    teachers = [
-        train_network(taught, mouth, silence, phone_net, short, 100 + index, None, log, each / 2) for index in range(2)
-    ]
-    taught = refine_lags(taught, mouth, lambda lesson: predict(teachers, lesson))
-    speech = [file for file in read_manifest(corpus) if file.kind == "speech" and file.split == "train"]
+    def listen(sound: np.ndarray) -> np.ndarray:
+        return np.concatenate([sense(sound), axes(teacher(sound)).reshape(-1, heard)], 1)
 
-    def answer(samples: np.ndarray, lesson: Lesson, portrait: int) -> np.ndarray:
-        return predict(teachers, lesson, portrait, sense(samples))
+    heard = STEPS_PER_FRAME * len(axes.weights)
+    clips = tracked_clips(corpus, ("talk", "synthetic"), "train", cache / "coefficients", model, log)
+    lessons = make_lessons(clips, model, readings, listen=listen, log=log)
+    silence = silent_rows(listen)
+    part = minutes / (3 + len(teachers) + 2 * len(ensemble))
 
-    taught = taught + make_echoes(speech, taught, answer)
+    def taught(some: list[Lesson], index: int, recipe: Recipe) -> DriverNet:
+        torch.manual_seed(index)
+        net = DriverNet(DriverConfig(heard, core=recipe.core, width=recipe.width))
+        people, held = fold(some, clips, index, FOLDS)
+        rows = silence[:, RAW_DIM:]
+        train_network(net, hearing(people, slice(RAW_DIM, None)), mouth, rows, recipe, index, log=log, minutes=part)
+        score = measure([net], hearing(held, slice(RAW_DIM, None)), mouth)
+        log(f"teacher {index}: lips of people left out r {score['r']:.3f}")
+        return net
+
+    judges = [taught(lessons, index, teachers[0]) for index in (0, 1)]
+    lessons = refine_lags(lessons, mouth, lambda lesson: _said(judges, lesson))
+    wise = [taught(lessons, index, recipe) for index, recipe in enumerate(teachers)]
+    pieces = make_pieces(spoken, sorted((cache / "speech").rglob("*.*")), teacher, axes, hours, log=log)
+    young = ears.teach(pieces, axes.weights, Ears(), minutes=3 * part, log=log)
+
+    lessons = hearing(lessons, slice(RAW_DIM))
+    echoes = make_echoes(pieces, lessons, lambda rows, lesson, portrait: predict(wise, lesson, portrait, rows))
     members, strangers = [], []
-    for seed, recipe in enumerate(ensemble):
-        people, held = fold(taught, clips, seed, len(ensemble))
-        members.append(train_network(people, mouth, silence, phone_net, recipe, seed, held, log, each))
+    for index, recipe in enumerate(ensemble):
+        torch.manual_seed(index)
+        own = deepcopy(young if recipe.ears == "taught" else phone_net)
+        size = DriverConfig(sound_dim(own), core=recipe.core, width=recipe.width)
+        people, held = fold(lessons, clips, index, FOLDS)
+        absent = {lesson.speaker for lesson in held}
+        people = people + [echo for echo in echoes if echo.speaker not in absent]
+        member = Member(size, own)
+        train_network(member, people, mouth, silence[:, :RAW_DIM], recipe, index, held, log=log, minutes=2 * part)
+        members.append(member)
         strangers.append(held)
     finish = choose_finish(members, strangers, mouth, log)
     TalkingDriver(members, phone_net, mouth, finish, None, model).save(output)
+
+
+def hearing(lessons: Sequence[Lesson], columns: slice) -> list[Lesson]:
+    """The same lessons, heard only in some columns."""
+    return [replace(lesson, sound=[rows[:, columns] for rows in lesson.sound]) for lesson in lessons]
+
+
+def _said(nets: Sequence[DriverNet], lesson: Lesson) -> np.ndarray:
+    return predict(nets, lesson, sound=lesson.sound[0][:, RAW_DIM:])
 
 
 def choose_finish(
@@ -337,6 +166,12 @@ def choose_finish(
     gain = float(np.clip(0.97 / (np.mean(spreads) * np.median([row for row, _ in calmer])), 0.8, 2.0))
     log(f"gains of coefficients {gains.min():.2f} to {gains.max():.2f}, of the opening {gain:.2f}")
     return Finish(gains.astype(np.float32), opening_gain=gain)
+
+
+def _recogniser(folder: Path) -> PhoneNet:
+    if not (folder / "phonetics.json").exists():
+        train_phonetics(folder)
+    return load_phone_net(folder)
 
 
 def load_phone_net(folder: str | Path) -> PhoneNet:

@@ -13,9 +13,10 @@ from pipeline.audio.voice import voice_activity
 from pipeline.clock import SAMPLE_RATE, frame_count
 from pipeline.coefficients import Coefficients
 from pipeline.drivers import talking
+from pipeline.drivers.ears import Ears
 from pipeline.drivers.hearing import hear, viseme_in
 from pipeline.drivers.mouth import MOUTH, Mouth
-from pipeline.drivers.networks import DriverConfig, Member
+from pipeline.drivers.networks import DriverConfig, Member, sound_dim
 from pipeline.drivers.phonetics import PHONES, VISEMES, PhoneNet, log_mel, viseme_probabilities
 from pipeline.drivers.talking import Finish, TalkingDriver
 from pipeline.errors import WeightsError
@@ -40,7 +41,8 @@ def model() -> MorphableModel:
 def debug(model: MorphableModel) -> TalkingDriver:
     """Tiny untrained weights: everything but meaning."""
     torch.manual_seed(0)
-    member = Member(DriverConfig(width=8, hidden=4, layers=1), PhoneNet(channels=8), ("vico", "mel", "phonetic"))
+    ears = Ears(8, 4, (1, 2))
+    member = Member(DriverConfig(sound_dim(ears), width=8, hidden=4, layers=1), ears)
     return TalkingDriver([member], PhoneNet(channels=8), Mouth.of(model), Finish(), None, model)
 
 
