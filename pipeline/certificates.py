@@ -1,10 +1,10 @@
 """Whose signature a clip carries: the operator's certificate, or one that this installation made for itself.
 
-An operator names files in PEM: `TETE_C2PA_CERTIFICATE`, the chain from the signing certificate up, and
-`TETE_C2PA_KEY`, its private key without a password. Where none are named, an authority and a certificate that say in
-their subject that they are self-made are kept in the user's data folder, readable by their owner alone. They name
-nobody, and prove only which clips come from one installation; the authority's own key is thrown away at once, so
-that it cannot issue another certificate.
+An operator gives PEM, as files or as text (a Space's secrets have no files): `TETE_C2PA_CERTIFICATE`, the chain from the
+signing certificate up, and `TETE_C2PA_KEY`, its private key without a password. Where none are given, an authority and
+a certificate that say in their subject that they are self-made are kept in the user's data folder, readable by their
+owner alone. They name nobody, and prove only which clips come from one installation; the authority's own key is thrown
+away at once, so that it cannot issue another certificate.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from cryptography.x509 import Certificate, CertificateBuilder, KeyUsage, Name
 
 CERTIFICATE, KEY = "TETE_C2PA_CERTIFICATE", "TETE_C2PA_KEY"
-"""Environment variables that name the operator's files."""
+"""Environment variables with the operator's files, or the PEM text itself."""
 
 SELF_MADE = "Self-made certificate, names nobody"
 """Organisation in the subject of certificates that installations make for themselves."""
@@ -75,17 +75,17 @@ def find_credentials() -> Credentials:
     if bool(certificate) != bool(key):
         raise InputError(f"{CERTIFICATE} and {KEY} belong together; set both, or neither.")
     if certificate and key:
-        return _parse(_read(certificate, CERTIFICATE), _read(key, KEY), certificate)
+        return _parse(_read(certificate, CERTIFICATE), _read(key, KEY), _name(certificate))
     return _self_made()
 
 
 def known_identities() -> list[Identity]:
     """The operator's and this installation's own, as far as there are any; nothing is made for it."""
     found = []
-    for path, self_made in ((os.environ.get(CERTIFICATE), False), (data_folder() / _FILE, True)):
-        with contextlib.suppress(OSError, ValueError):
-            if path:
-                found.append(_identity(Path(path).read_bytes(), self_made))
+    for given, self_made in ((os.environ.get(CERTIFICATE), False), (str(data_folder() / _FILE), True)):
+        with contextlib.suppress(OSError, ValueError):  # an `InputError` too
+            if given:
+                found.append(_identity(_read(given, CERTIFICATE), self_made))
     return found
 
 
@@ -98,11 +98,22 @@ def _identity(chain: bytes, self_made: bool) -> Identity:
     return Identity(anchor, certificates[0].serial_number, self_made)
 
 
-def _read(path: str, variable: str) -> bytes:
+def _read(given: str, variable: str) -> bytes:
+    """The PEM text that is given, or that the named file holds."""
+    if _is_text(given):
+        return given.encode()
     try:
-        return Path(path).read_bytes()
+        return Path(given).read_bytes()
     except OSError as error:
-        raise InputError(f"{variable} names {path}, which cannot be read; give a PEM file.") from error
+        raise InputError(f"{variable} names {given}, which cannot be read; give a PEM file.") from error
+
+
+def _is_text(given: str) -> bool:
+    return given.lstrip().startswith("-----BEGIN")
+
+
+def _name(given: str) -> str:
+    return CERTIFICATE if _is_text(given) else given
 
 
 def _parse(chain: bytes, key: bytes, name: str) -> Credentials:

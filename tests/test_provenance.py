@@ -143,9 +143,10 @@ def operator(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return folder / "chain.pem", folder / "key.pem"
 
 
-def test_an_operator_signs_with_their_own(operator, installation, tmp_path, monkeypatch) -> None:
-    monkeypatch.setenv(CERTIFICATE, str(operator[0]))
-    monkeypatch.setenv(KEY, str(operator[1]))
+@pytest.mark.parametrize("as_text", [False, True])
+def test_an_operator_signs_with_their_own(operator, installation, tmp_path, monkeypatch, as_text: bool) -> None:
+    monkeypatch.setenv(CERTIFICATE, operator[0].read_text() if as_text else str(operator[0]))
+    monkeypatch.setenv(KEY, operator[1].read_text() if as_text else str(operator[1]))
     made = write(tmp_path / "made.mp4")
     verdict = verify(made)
     assert (verdict.state, verdict.certificate, verdict.signer) == ("marked", "operator", "The theatre")
