@@ -1,6 +1,6 @@
 """Whose signature a clip carries: the operator's certificate, or one that this installation made for itself.
 
-An operator gives PEM, as files or as text (a Space's secrets have no files): `TETE_C2PA_CERTIFICATE`, the chain from the
+An operator gives PEM, as files or as text (a Space has secrets, not files): `TETE_C2PA_CERTIFICATE`, the chain from the
 signing certificate up, and `TETE_C2PA_KEY`, its private key without a password. Where none are given, an authority and
 a certificate that say in their subject that they are self-made are kept in the user's data folder, readable by their
 owner alone. They name nobody, and prove only which clips come from one installation; the authority's own key is thrown
