@@ -219,7 +219,7 @@ class ConversationalHeadPipeline(PortraitReading, SharedWeights):
         from pipeline.audio.notes import noting_no_speech
         from pipeline.audio.reading import probe_audio, stream_audio
         from pipeline.side_by_side import SideBySide
-        from pipeline.speaker import sound_of, watch_speaker, words_of
+        from pipeline.speaker import Speaker, sound_of, words_of
         from pipeline.video import VideoReader
 
         check_choice("attitude", attitude, ATTITUDES)
@@ -235,12 +235,13 @@ class ConversationalHeadPipeline(PortraitReading, SharedWeights):
         if video is None and layout == "side-by-side":
             raise InputError("There is no video of the speaker to show at the side; give one, or leave the layout.")
         scene, draw = self._prepare(portrait, size, renderer, restore, progress)
-        speaker = None if video is None else watch_speaker(video, frames, self.model, progress)
-        warnings = [*scene.warnings, *draw.warnings, *(speaker.warnings if speaker else ())]
+        warnings = [*scene.warnings, *draw.warnings]
+        speaker = None if video is None else Speaker(video, frames, self.model, warnings, progress)
         words = words_of(audio, transcript, language_model, self.listener, warnings)
 
         def coefficients() -> Iterator[Coefficients]:
-            return self.listener(
+            faces = None if speaker is None else speaker.faces()
+            yield from self.listener(
                 noting_no_speech(stream_audio(audio), warnings),
                 scene.coefficients,
                 attitude=attitude,
@@ -249,9 +250,11 @@ class ConversationalHeadPipeline(PortraitReading, SharedWeights):
                 expression_scale=expression_scale,
                 motion_scale=motion_scale,
                 identity=scene.identity,
-                speaker=speaker.coefficients if speaker else None,
+                speaker=faces,
                 words=words,
             )
+            for _ in faces or ():  # what is odd about the video is known at its end
+                pass
 
         settings = {
             "mode": "listen",

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,19 +27,72 @@ _CHUNK = 250
 _ALIKE = 5  # frames by which picture and sound may differ in length without a word: codecs pad
 
 
-@dataclass(frozen=True)
 class Speaker:
-    """What was seen of a speaker.
+    """What is seen of a speaker: the largest face of a video, followed as it is asked for.
+
+    Args:
+        video: the speaker's video; it may be longer or shorter than the sound.
+        frames: how many the sound has; what the video shows after them is not looked at.
+        model: fits the face.
+        warnings: takes sentences on what was odd, once the video was followed to its end.
+        progress: told of the stage "speaker", frame by frame, while the first ten seconds are followed, which is at
+            once; raise `Cancelled` in it to stop.
 
     Attributes:
-        coefficients: of T frames from the first on, T at most the sound's; where no face was found, the last known.
-        box: left, top, right and bottom of the face in the video's first seconds, in pixels of its frames.
-        warnings: sentences on what was odd.
+        box: left, top, right and bottom of the face in those ten seconds, in pixels of the video's frames.
+
+    Raises:
+        VideoError: if there is no face in the first ten seconds.
     """
 
-    coefficients: Coefficients
-    box: tuple[float, float, float, float]
-    warnings: list[str] = field(default_factory=list)
+    def __init__(
+        self,
+        video: VideoReader,
+        frames: int,
+        model: MorphableModel,
+        warnings: list[str],
+        progress: Progress | None = None,
+    ) -> None:
+        self._video, self._frames, self._model, self._warnings = video, frames, model, warnings
+        self._told = False
+        self.box = (0.0, 0.0, 0.0, 0.0)
+        following = self._follow(progress)
+        self._begun: Iterator[Coefficients] | None = chain([next(following)], following)
+
+    def faces(self) -> Iterator[Coefficients]:
+        """Coefficients in chunks, at most as many frames as the sound has; where no face was found, the last known.
+
+        Each call begins anew; the first one goes on with what was followed already.
+        """
+        begun, self._begun = self._begun, None
+        return self._follow(None) if begun is None else begun
+
+    def _follow(self, progress: Progress | None) -> Iterator[Coefficients]:
+        count = missing = 0
+        identity = crop = last = None
+        total = max(1, min(self._video.frames, self._frames, LOOK))
+        with FaceFollower() as follower:
+            pictures = _counted(islice(self._video, self._frames), total, progress)
+            for landmarks, found in follow_face(pictures, follower, (LOOK, _CHUNK)):
+                missing += int((~found).sum())
+                if found.any():
+                    identity, fitted = self._model.fit(landmarks[found], self._video.size, identity, crop)
+                    crop = fitted.crop[0]
+                elif last is None:
+                    raise no_face(self._video)
+                else:
+                    fitted = last
+                if last is None:
+                    self.box = _box(landmarks[found])
+                part = _held(fitted, found, fitted[0] if last is None else last)
+                last, count = part[-1], count + len(part)
+                yield part
+            others = follower.others
+        if not count:
+            raise no_face(self._video)
+        if not self._told:
+            self._told = True
+            self._warnings += _warnings(count, missing, others, self._video.frames, self._frames)
 
 
 def sound_of(video: VideoReader | None) -> Path:
@@ -88,46 +140,10 @@ def words_of(
     return word_track(read_audio(audio), transcript, language_model, RECOGNISER)
 
 
-def watch_speaker(video: VideoReader, frames: int, model: MorphableModel, progress: Progress | None = None) -> Speaker:
-    """Follow the largest face of a video.
-
-    Args:
-        video: the speaker's video; it may be longer or shorter than the sound.
-        frames: how many the sound has; what the video shows after them is not looked at.
-        model: fits the face.
-        progress: told of the stage "speaker", frame by frame; raise `Cancelled` in it to stop.
-
-    Raises:
-        VideoError: if there is no face in the first ten seconds.
-    """
-    total = max(1, min(video.frames, frames))
-    parts: list[Coefficients] = []
-    missing = 0
-    identity = crop = box = None
-    with FaceFollower() as follower:
-        pictures = _counted(islice(video, frames), total, progress)
-        for landmarks, found in follow_face(pictures, follower, (LOOK, _CHUNK)):
-            missing += int((~found).sum())
-            if found.any():
-                identity, fitted = model.fit(landmarks[found], video.size, identity, crop)
-                crop = fitted.crop[0]
-                box = box or _box(landmarks[found])
-            elif not parts:
-                raise no_face(video)
-            else:
-                fitted = parts[-1][-1]
-            parts.append(_held(fitted, found, parts[-1][-1] if parts else fitted[0]))
-        others = follower.others
-    if not parts:
-        raise no_face(video)
-    seen = Coefficients.concatenate(parts)
-    return Speaker(seen, box, _warnings(len(seen), missing, others, video.frames, frames))
-
-
 def _counted(pictures: Iterator[np.ndarray], total: int, progress: Progress | None) -> Iterator[np.ndarray]:
     for done, picture in enumerate(pictures):
-        if progress is not None:
-            progress("speaker", done, max(total, done))
+        if progress is not None and done < total:
+            progress("speaker", done, total)
         yield picture
 
 

@@ -38,7 +38,7 @@ class Nodding:
         self.uses_words = True
 
     def __call__(self, audio: Iterable[np.ndarray], reference: Coefficients, **told: Any) -> Iterator[Coefficients]:
-        self.told = told
+        self.told = told | {"speaker": told["speaker"] and Coefficients.concatenate(list(told["speaker"]))}
         held = np.zeros(0, np.float32)
         for block in audio:
             held = np.concatenate([held, block])
@@ -105,7 +105,7 @@ def test_the_driver_is_told_everything_and_the_clip_carries_the_speakers_sound(
     assert VideoReader(saved).has_sound and VideoReader(saved).size == (256, 256)
     assert clip.settings == {
         "mode": "listen", **options, "layout": "listener", "language_model": None, "size": [256, 256],
-        "renderer": "mesh", "restore": "none",
+        "renderer": "mesh", "restore": "none", "visible_tag": False,
     }  # fmt: skip
 
 

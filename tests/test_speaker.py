@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from heads import one_sentence, write_sound
 
+import pipeline.speaker as speaker_module
 from pipeline.coefficients import Coefficients
 from pipeline.errors import Cancelled, InputError, VideoError
 from pipeline.renderers.mesh import MeshRenderer
-from pipeline.speaker import sound_of, watch_speaker
+from pipeline.speaker import Speaker, sound_of
 from pipeline.video import VideoReader, VideoWriter
 
 FRAMES = 20
@@ -36,24 +37,43 @@ def frames(pipe, portraits) -> list[np.ndarray]:
 
 
 def test_the_face_is_followed(frames, pipe, portraits, tmp_path):
-    told = []
-    speaker = watch_speaker(write(tmp_path / "a.mp4", frames), FRAMES, pipe.model, lambda *row: told.append(row))
-    turn = speaker.coefficients.pose[:, 1]
-    assert len(turn) == FRAMES and speaker.warnings == []
+    told, warnings = [], []
+    video = write(tmp_path / "a.mp4", frames)
+    speaker = Speaker(video, FRAMES, pipe.model, warnings, lambda *row: told.append(row))
+    seen = Coefficients.concatenate(list(speaker.faces()))
+    turn = seen.pose[:, 1]
+    assert len(turn) == FRAMES and warnings == []
     assert np.corrcoef(turn, np.sin(np.pi * np.arange(FRAMES) / FRAMES))[0, 1] > 0.95 and np.ptp(turn) > 0.1
     left, top, right, bottom = speaker.box
     landmarks = portraits["woman_spectacles"].landmarks
     assert left < landmarks[1, 0] < right and top < landmarks[1, 1] < bottom
     assert told == [("speaker", done, FRAMES) for done in range(FRAMES)]
+    again = Coefficients.concatenate(list(speaker.faces()))
+    np.testing.assert_array_equal(again.pose, seen.pose)
+
+
+def test_what_comes_later_is_followed_when_it_is_asked_for(frames, pipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(speaker_module, "LOOK", 6)
+    monkeypatch.setattr(speaker_module, "_CHUNK", 4)
+    told, warnings = [], []
+    wall = np.full_like(frames[0], 90)
+    video = write(tmp_path / "a.mp4", [*frames[:12], wall, wall])
+    speaker = Speaker(video, 30, pipe.model, warnings, lambda *row: told.append(row))
+    assert [row[1:] for row in told] == [(done, 6) for done in range(6)] and speaker.box[2] > speaker.box[0] > 0
+    faces = speaker.faces()
+    assert [len(next(faces)) for _ in range(2)] == [6, 4] and warnings == []  # the end is not known yet
+    assert sum(map(len, faces)) == 4 and len(told) == 6
+    assert len(warnings) == 2 and "not found in 2 of 14 frames" in warnings[0] and "ends 0.6 s before" in warnings[1]
+    assert sum(map(len, speaker.faces())) == 14 and len(warnings) == 2
 
 
 def test_a_face_that_is_gone_for_a_while_keeps_its_place(frames, pipe, tmp_path):
     wall = np.full_like(frames[0], 90)
     video = write(tmp_path / "a.mp4", [wall] * 2 + frames[:6] + [wall] * 4 + frames[6:10])
-    speaker = watch_speaker(video, 16, pipe.model)
-    pose = speaker.coefficients.pose
+    warnings: list[str] = []
+    pose = Coefficients.concatenate(list(Speaker(video, 16, pipe.model, warnings).faces())).pose
     assert (pose[:2] == pose[2]).all() and (pose[8:12] == pose[7]).all() and (pose[12] != pose[7]).any()
-    assert speaker.warnings == ["The speaker's face was not found in 6 of 16 frames; there it is taken to stay still."]
+    assert warnings == ["The speaker's face was not found in 6 of 16 frames; there it is taken to stay still."]
 
 
 @pytest.mark.parametrize(
@@ -66,10 +86,11 @@ def test_a_face_that_is_gone_for_a_while_keeps_its_place(frames, pipe, tmp_path)
     ],
 )
 def test_picture_and_sound_may_differ_in_length(frames, pipe, tmp_path, heard, seen, said):
-    speaker = watch_speaker(write(tmp_path / "a.mp4", frames), heard, pipe.model)
-    assert len(speaker.coefficients) == seen
-    assert len(speaker.warnings) == (said is not None)
-    assert all(said in warning and one_sentence(warning) for warning in speaker.warnings)
+    warnings: list[str] = []
+    speaker = Speaker(write(tmp_path / "a.mp4", frames), heard, pipe.model, warnings)
+    assert sum(map(len, speaker.faces())) == seen
+    assert len(warnings) == (said is not None)
+    assert all(said in warning and one_sentence(warning) for warning in warnings)
 
 
 def test_of_two_faces_the_largest_is_followed_and_that_is_said(frames, pipe, tmp_path):
@@ -79,15 +100,16 @@ def test_of_two_faces_the_largest_is_followed_and_that_is_said(frames, pipe, tmp
         both[64:192, 20:148] = cv2.resize(frames[0], (128, 128), interpolation=cv2.INTER_AREA)
         both[:, 256:] = frame
         pair.append(both)
-    speaker = watch_speaker(write(tmp_path / "a.mp4", pair), 5, pipe.model)
-    assert speaker.box[0] > 256
-    assert speaker.warnings == ["There is one other face in the speaker's video; the largest is followed."]
+    warnings: list[str] = []
+    speaker = Speaker(write(tmp_path / "a.mp4", pair), 5, pipe.model, warnings)
+    assert speaker.box[0] > 256 and sum(map(len, speaker.faces())) == 5
+    assert warnings == ["There is one other face in the speaker's video; the largest is followed."]
 
 
 def test_no_face_is_one_sentence(pipe, tmp_path):
     video = write(tmp_path / "wall.mp4", [np.full((128, 128, 3), 90, np.uint8)] * 4)
     with pytest.raises(VideoError, match=r"No face was found in wall\.mp4") as error:
-        watch_speaker(video, 4, pipe.model)
+        Speaker(video, 4, pipe.model, [])
     assert one_sentence(error.value)
 
 
@@ -97,7 +119,7 @@ def test_it_can_be_cancelled(frames, pipe, tmp_path):
             raise Cancelled
 
     with pytest.raises(Cancelled):
-        watch_speaker(write(tmp_path / "a.mp4", frames), FRAMES, pipe.model, progress)
+        Speaker(write(tmp_path / "a.mp4", frames), FRAMES, pipe.model, [], progress)
 
 
 def test_where_the_sound_comes_from(frames, tmp_path):

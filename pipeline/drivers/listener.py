@@ -136,12 +136,15 @@ class Listener:
         """Numbers that describe a frame's motion."""
         return self._parts.space.size
 
-    def rows(self, sound: np.ndarray, turns: np.ndarray, speaker: Coefficients | None, begun: int) -> np.ndarray:
-        """Columns of the next n frames: encoder row, turn row, the speaker's face, whether it is seen, and noise."""
+    def rows(self, sound: np.ndarray, turns: np.ndarray, seen: Coefficients | None) -> np.ndarray:
+        """Columns of the next n frames: encoder row, turn row, the speaker's face, whether it is seen, and noise.
+
+        Of the speaker's face `seen`, the first n frames are told; where it ends before, it is unseen.
+        """
         count = len(sound)
         face = np.zeros((count, SPEAKER_DIM + 1), np.float32)
-        if speaker is not None:
-            seen = speaker[begun : begun + count]
+        if seen is not None:
+            seen = seen[:count]
             face[: len(seen), :-1] = np.concatenate([seen.expression, seen.pose], -1)
             face[: len(seen), -1] = 1
         return np.concatenate([sound, turns, face, self._noise.take(count)], -1)

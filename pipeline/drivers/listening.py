@@ -128,7 +128,7 @@ class ListeningDriver(HubComponent):
         """Motion (T, M) of the generative head for a whole sound (N,) and given turns, in one window."""
         listener = Listener(self._shared, reference, attitude, seed, 0.8, 1.0, 1.0, None)
         sound = encode(samples, self.encoder)
-        return listener.motion(listener.rows(sound, plan.conditions()[: len(sound)], None, 0))
+        return listener.motion(listener.rows(sound, plan.conditions()[: len(sound)], None))
 
     def parts(self) -> dict[str, HubComponent]:
         """The driver, and the model and the liveliness that it needs beside it; encoders are the embedded ones."""
@@ -165,7 +165,7 @@ class ListeningDriver(HubComponent):
         expression_scale: float = 1.0,
         motion_scale: float = 1.0,
         identity: np.ndarray | None = None,
-        speaker: Coefficients | None = None,
+        speaker: Coefficients | Iterable[Coefficients] | None = None,
         words: WordTrack | None = None,
     ) -> Iterator[Coefficients]:
         """Coefficients of a head that listens to `audio`.
@@ -179,8 +179,8 @@ class ListeningDriver(HubComponent):
             expression_scale: 0 (only blinks and gaze) to 2.
             motion_scale: 0 (the head is still) to 2.
             identity: (K,) the portrait's α; lids close exactly only with it.
-            speaker: β and p of the speaker's face, frame by frame from the sound's begin; where it ends before
-                the sound, the speaker is unseen.
+            speaker: β and p of the speaker's face, frame by frame from the sound's begin, whole or in chunks that
+                are taken as they are needed; where it ends before the sound, the speaker is unseen.
             words: what is said, if it is known.
 
         Yields:
@@ -204,7 +204,7 @@ class ListeningDriver(HubComponent):
         expression_scale: float = 1.0,
         motion_scale: float = 1.0,
         identity: np.ndarray | None = None,
-        speaker: Coefficients | None = None,
+        speaker: Coefficients | Iterable[Coefficients] | None = None,
         words: WordTrack | None = None,
     ) -> Iterator[Coefficients]:
         """As a call, but the plain answer of Chang 2023's decoder (eq. 5): no generative head, no blinks and gaze.
@@ -243,7 +243,7 @@ class ListeningDriver(HubComponent):
         self,
         listener: Listener,
         audio: Iterable[np.ndarray] | np.ndarray,
-        speaker: Coefficients | None,
+        speaker: Coefficients | Iterable[Coefficients] | None,
         words: WordTrack | None,
         generative: bool,
     ) -> Iterator[Coefficients]:
@@ -262,7 +262,7 @@ class ListeningDriver(HubComponent):
         self,
         listener: Listener,
         blocks: Iterable[np.ndarray],
-        speaker: Coefficients | None,
+        speaker: Coefficients | Iterable[Coefficients] | None,
         words: WordTrack | None,
     ) -> Iterator[np.ndarray]:
         """All that frames are told, as columns, piece by piece."""
@@ -273,12 +273,29 @@ class ListeningDriver(HubComponent):
                 waiting.append(listener.hear(block))
                 yield block
 
-        begun = 0
+        faces = _Faces(speaker)
         for sound in encode_stream(heard_by_both(), self.encoder, words):
             turns = np.concatenate(waiting)
             waiting[:] = [turns[len(sound) :]]
-            yield listener.rows(sound, turns[: len(sound)], speaker, begun)
-            begun += len(sound)
+            yield listener.rows(sound, turns[: len(sound)], faces.take(len(sound)))
+
+
+class _Faces:
+    """The speaker's face, taken a piece at a time of coefficients, or of chunks of them."""
+
+    def __init__(self, speaker: Coefficients | Iterable[Coefficients] | None) -> None:
+        self._chunks = iter([speaker] if isinstance(speaker, Coefficients) else speaker or ())
+        self._held: list[Coefficients] = []
+
+    def take(self, count: int) -> Coefficients | None:
+        """The next `count` frames, or as many as there are; None where there is nothing."""
+        while sum(map(len, self._held)) < count and (chunk := next(self._chunks, None)) is not None:
+            self._held.append(chunk)
+        if not self._held:
+            return None
+        held = Coefficients.concatenate(self._held)
+        self._held = [held[count:]] if len(held) > count else []
+        return held[:count]
 
 
 def _windows(pieces: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, slice]]:

@@ -48,7 +48,7 @@ class LiveListener:
         if sound is None:
             return self._reference
         turn, face = self._waiting.popleft()
-        self._rows.append(self._listener.rows(sound[None], turn, face, 0))
+        self._rows.append(self._listener.rows(sound[None], turn, face))
         self._heard += 1
         if self._heard % KNOT == 0:
             self._draw_knot()

@@ -182,7 +182,24 @@ def test_a_speakers_face_counts_while_it_is_seen(tiny, speech):
     rng = np.random.default_rng(0)
     face = Coefficients(rng.normal(size=(20, 64)), 0.1 * rng.normal(size=(20, 6)), np.tile([[0.5, 0.5, 0.4]], (20, 1)))
     assert len(run(tiny, speech, speaker=face)) == frame_count(len(speech))
-    assert not same(run(tiny, speech), run(tiny, speech, speaker=face))
+    seen = run(tiny, speech, speaker=face)
+    assert not same(run(tiny, speech), seen)
+    assert same(run(tiny, speech, speaker=iter([face[:3], face[3:3], face[3:18], face[18:]])), seen)
+
+
+def test_a_speakers_face_is_asked_for_only_as_far_as_it_is_needed(tiny):
+    face = Coefficients(np.zeros((FPS, 64)), np.zeros((FPS, 6)), np.tile([[0.5, 0.5, 0.4]], (FPS, 1)))
+    asked = []
+
+    def chunks():
+        for second in range(60):
+            asked.append(second)
+            yield face
+
+    made = tiny(np.zeros(60 * SAMPLE_RATE, np.float32), portrait(), speaker=chunks())
+    next(made)
+    assert len(asked) <= 40
+    assert sum(map(len, made)) > 0 and len(asked) == 60
 
 
 def test_noise_belongs_to_frames_and_has_unit_variance():
