@@ -9,7 +9,7 @@ import pytest
 import torch
 from heads import one_sentence
 
-from pipeline.devices import MOST_FRAMES, Runtime, free_memory
+from pipeline.devices import MOST_FRAMES, Runtime, free_memory, on_processor
 from pipeline.errors import InputError, WeightsError
 
 
@@ -146,3 +146,12 @@ def test_the_best_runtime_fits_this_machine():
     assert best.dtype == torch.float32 or best.on_gpu
     assert 0 < best.memory <= free_memory(best.device)
     assert free_memory("cpu") < 1 << 45
+
+
+def test_a_gpu_is_taken_in_half_precision_with_half_its_free_memory_unless_it_is_to_be_left(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (8 << 30, 16 << 30))
+    assert Runtime.best() == Runtime("cuda", torch.float16, 4 << 30) and Runtime.best().on_gpu
+    with on_processor():
+        assert Runtime.best().device == "cpu" and Runtime.best().dtype == torch.float32
+    assert Runtime.best().on_gpu

@@ -12,7 +12,8 @@ import pytest
 from evaluation_stubs import make_corpus
 from heads import one_sentence
 
-from pipeline import cli
+from pipeline import cli, devices
+from pipeline.devices import Runtime
 from pipeline.errors import InputError, WeightsError
 from pipeline.evaluation import renderers
 from pipeline.evaluation.suites import SuiteOptions, run_suite
@@ -152,3 +153,25 @@ def test_all_that_have_weights_are_compared_by_default():
     with pytest.raises(InputError, match="choose one of: mesh"):
         renderers.choose(Weights(EMBEDDED, ()), ["mesh", "oil"])
     assert replace(SuiteOptions(), renderers=embedded).size is None
+
+
+def test_where_there_is_a_gpu_both_speeds_are_told(monkeypatch):
+    """Drawn twice: all runs where the renderer is, and a few frames on the processor."""
+    drawn = []
+
+    def load(name, weights, portrait):
+        runtime = Runtime("cpu" if devices._processor_only.get() else "cuda")
+
+        def draw(rows):
+            drawn.append((runtime.device, len(rows)))
+            return iter(rows)
+
+        return SimpleNamespace(runtime=runtime, start=lambda: draw)
+
+    monkeypatch.setattr(renderers, "load_renderer", load)
+    truth = SimpleNamespace(portrait=None, coefficients=list(range(30)), runs=[range(1, 6), range(20, 25)])
+    pace: dict[str, float] = {}
+    frames = [frame for _, part in renderers._drawn("headgan", None, truth, pace) for frame in part]
+    assert frames == [*range(1, 6), *range(20, 25)]
+    assert drawn == [("cuda", 5), ("cuda", 5), ("cpu", 2)]
+    assert pace["gpu_fps"] > 0 and pace["cpu_fps"] > 0
