@@ -11,6 +11,7 @@ import contextlib
 import html
 import inspect
 import logging
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
@@ -62,8 +63,8 @@ def share_options(shares: Shares | None, routes: list[BaseRoute]) -> dict[str, A
 
     async def tidy() -> None:
         while True:
-            await asyncio.sleep(TIDY_SECONDS)
             await asyncio.to_thread(shares.tidy)
+            await asyncio.sleep(TIDY_SECONDS)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Any) -> AsyncIterator[None]:
@@ -92,6 +93,7 @@ class ShareBox:
             return
         self._language = language
         self._rates = Rates(shares.limits.per_hour), Rates(_ADDRESS_SHARE * shares.limits.per_hour)
+        self._counting = threading.Lock()
         self._made_from = gr.State({})
         self._receipt = gr.State(None)
         self._kept = gr.Textbox(visible=False)
@@ -290,13 +292,12 @@ class ShareBox:
                 raise ShareError("The clip is no longer kept here; make it once more, then share it.")
             now = time.monotonic()
             address = request.client.host if request.client else ""
-            for rates, who in zip(self._rates, (request.session_hash or address, address), strict=True):
-                try:
-                    rates.start(who, now)
-                except InputError:
-                    raise ShareError(
-                        "You have shared many clips within the hour; please come back in a while."
-                    ) from None
+            try:
+                with self._counting:
+                    for rates, who in zip(self._rates, (request.session_hash or address, address), strict=True):
+                        rates.start(who, now)
+            except InputError:
+                raise ShareError("You have shared many clips within the hour; please come back in a while.") from None
             return self.shares.share(clip, days, inputs)
 
 

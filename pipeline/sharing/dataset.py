@@ -29,7 +29,7 @@ from pipeline.sharing.records import Share
 
 log = logging.getLogger("tete-a-tete")
 
-_FRESH = 30.0  # seconds for which a listing is believed: how long a link made on another machine may be unknown here
+_FRESH = 30.0  # seconds for which a listing is believed: how late what another machine does shows here
 _ATTEMPTS = 10
 _ABANDONED = timedelta(hours=1)  # an upload that no commit took up by then comes from a process that ended
 _RECORD = re.compile(r"clips/([a-z2-7]{26})/until-(\d{1,12})\.json")
@@ -93,11 +93,7 @@ class DatasetStore:
         raise self._refused("is busy")
 
     def find(self, share_id: str) -> Share | None:
-        if share_id not in self._listing:
-            if time.monotonic() - self._listed < _FRESH:
-                return None
-            with self._writing:
-                self._list()
+        self._refresh(needed=share_id not in self._listing)
         expires = self._listing.get(share_id)
         path = None if expires is None else self._fetch(share_id, f"until-{expires}.json")
         try:
@@ -130,9 +126,7 @@ class DatasetStore:
         return there
 
     def expired(self, now: int) -> list[str]:
-        if time.monotonic() - self._listed >= _FRESH:
-            with self._writing:
-                self._list()
+        self._refresh(needed=True)
         return [share_id for share_id, expires in self._listing.items() if expires <= now]
 
     def tidy(self) -> None:
@@ -141,7 +135,19 @@ class DatasetStore:
             self._list()
             self._erase()
 
-    # All below except `_fetch` is called with `_writing` held.
+    def _refresh(self, needed: bool) -> None:
+        """List anew what was listed a while ago; without waiting for who writes, or failing, if it is not needed."""
+        if time.monotonic() - self._listed < _FRESH or not self._writing.acquire(blocking=needed):
+            return
+        try:
+            self._list()
+        except ShareError:
+            if needed:
+                raise
+        finally:
+            self._writing.release()
+
+    # Of what follows, all but `_fetch` is called with `_writing` held.
 
     def _list(self) -> None:
         """Bring the listing up to date, and drop local copies of what others removed."""

@@ -185,7 +185,7 @@ class Shares:
 
 
 def open_shares(environment: Mapping[str, str] = os.environ) -> Shares | None:
-    """Shares where the environment says, tidied; None if sharing is off.
+    """Shares where the environment says; None if sharing is off. A server calls `tidy` on them now and then.
 
     Environment variables:
         TETE_SHARE_REPO: "owner/name" of a dataset on the Hub, made private if it is not there; needs HF_TOKEN.
@@ -211,9 +211,7 @@ def open_shares(environment: Mapping[str, str] = os.environ) -> Shares | None:
         store = DatasetStore(repository, folder or None)
     else:
         store = FolderStore(folder or data_folder() / "shares")
-    shares = Shares(store, limits, own_only=_signs())
-    shares.tidy()
-    return shares
+    return Shares(store, limits, own_only=_signs())
 
 
 def _signs() -> bool:

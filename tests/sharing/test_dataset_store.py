@@ -69,7 +69,6 @@ def test_what_another_machine_deletes_is_gone_here_too(
     assert there.find(receipt.share.id) == receipt.share
     there.remove(receipt.share.id, receipt.secret)
     monkeypatch.setattr(dataset_module, "_FRESH", 0.0)
-    here.purge()
     assert here.find(receipt.share.id) is None
     assert not list((here.store.folder / "clips").iterdir()), "a copy of what was deleted elsewhere was kept"
 
