@@ -105,6 +105,7 @@ def _stage_pass(pipeline: ConversationalHeadPipeline, job: dict[str, Any]) -> tu
         for frame in renderer.render(coefficients):
             if len(pictures) < _HELD_FRAMES:
                 pictures.append(frame)
+    seconds.setdefault("fusion", 0.0)  # networks paste a window instead
     # Stages within stages are counted once.
     seconds["driver"] -= seconds["features"]
     seconds["render"] -= seconds["fusion"]

@@ -1,12 +1,14 @@
 """The bench: real stages on the shipped example, and a report that names what is slow."""
 
+import copy
 import json
 import math
 
+import numpy as np
 import pytest
-from heads import one_sentence
+from heads import one_sentence, write_sound
 
-from pipeline import bench
+from pipeline import bench, bench_stages
 from pipeline.errors import InputError
 
 
@@ -106,16 +108,20 @@ def test_a_renderer_that_cannot_be_measured_is_a_sentence(name, random_weights, 
     assert one_sentence(error.value)
 
 
-def test_random_weights_are_such_as_the_renderer_loads(tmp_path, portraits, monkeypatch):
+def test_every_stage_is_timed_with_a_network_on_random_weights(tmp_path, pipe, portraits, monkeypatch):
     from pipeline.hub import find_weights
-    from pipeline.renderers import load_renderer, pirenderer
+    from pipeline.renderers import pirenderer
     from pipeline.renderers.pirenderer_networks import PIRendererConfig
 
     small = PIRendererConfig(size=64, descriptor=8, warping_width=4, editing_width=4, most=8)
     monkeypatch.setattr(pirenderer.PIRendererNetwork.__init__, "__defaults__", (small,))
-    portrait = portraits["statue"]
-    weights = find_weights(bench.make_random_weights("pirenderer", tmp_path))
-    (frame,) = load_renderer("pirenderer", weights, portrait).render(portrait.coefficients)
-    assert frame.shape == portrait.image.shape
+    with_network = copy.copy(pipe)
+    with_network.weights = find_weights(bench.make_random_weights("pirenderer", tmp_path))
+    write_sound(tmp_path / "speech.wav", np.random.default_rng(0).normal(0, 0.1, 6400))
+    job = {"portrait": portraits["statue"].image, "audio": tmp_path / "speech.wav", "size": 128}
+    job |= {"renderer": "pirenderer", "folder": tmp_path}
+    seconds, device = bench_stages._stage_pass(with_network, job)
+    assert set(seconds) == set(bench.FRAME_STAGES) and device in ("cpu", "cuda")
+    assert seconds["fusion"] == 0 and all(value > 0 for stage, value in seconds.items() if stage != "fusion")
     with pytest.raises(InputError, match="cannot run on random weights"):
         bench.make_random_weights("mesh", tmp_path)
