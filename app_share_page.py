@@ -226,7 +226,7 @@ def _clip_page(share: Share, base: str, language: str) -> str:
     settings = "".join(
         f"<div><dt>{text(key)}</dt><dd>{html.escape(_shown(name, share.settings[name], language))}</dd></div>"
         for name, key in _SETTINGS.items()
-        if name in share.settings
+        if name in share.settings and (name, share.settings[name]) != ("renderer", "mesh")  # the usual one
     )
     title = text(f"shared_{share.mode}")
     texts = {
