@@ -253,7 +253,9 @@ said.append(Surroundings.from_pretrained("someone/heads", subfolder="mesh", revi
     assert rings == [0.2, 0.6, 1.2]
     fetched = {line.split("/resolve/")[1].split("/", 1)[1] for line in hub.asked if "/resolve/" in line}
     wanted = {"model_index.json", "mesh/surroundings.json"} | {
-        f"{part}/{name}" for part in ("talking", "liveliness") for name in ("config.json", "model.safetensors")
+        f"{part}/{name}"
+        for part in ("talking", "talking/member0", "liveliness")
+        for name in ("config.json", "model.safetensors")
     }
     assert fetched - {"liveliness/README.md"} == wanted
     driver, same = TalkingDriver.load(component), TalkingDriver.load(debug_weights / "talking")
