@@ -92,9 +92,13 @@ def share_routes(shares: Shares) -> list[BaseRoute]:
         def send(request: Request) -> Response:
             share = shares.find(request.path_params["share"])
             path = shares.file(share, name) if share is not None else None
-            if path is None:
-                return _html(_gone_page(language_of(request.headers.get("accept-language", ""))), 404)
-            return FileResponse(path, media_type=_TYPES[name], headers=_HEADERS)
+            try:
+                facts = path.stat() if path is not None else None
+            except FileNotFoundError:  # deleted this moment
+                facts = None
+            if path is None or facts is None:
+                return missing(request)
+            return FileResponse(path, media_type=_TYPES[name], headers=_HEADERS, stat_result=facts)
 
         return _guarded(send)
 

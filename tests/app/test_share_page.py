@@ -80,7 +80,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     made.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def receipt(site: Site, clip: Path) -> Receipt:
     return site.shares.share(clip)
 
@@ -202,7 +202,8 @@ def test_there_is_no_list(site: Site, receipt: Receipt) -> None:
         assert status == 404 and receipt.share.id.encode() not in body
 
 
-def test_deleting_needs_the_secret(site: Site, receipt: Receipt) -> None:
+def test_deleting_needs_the_secret(site: Site, clip: Path) -> None:
+    receipt = site.shares.share(clip)
     path = f"/share/{receipt.share.id}"
     for headers in ({}, {"X-Share-Secret": ""}, {"X-Share-Secret": "x" * 4000}, {"X-Share-Secret": "\xe4"}):
         status, _, body = site.ask(path, "DELETE", headers)
