@@ -13,11 +13,12 @@ import numpy as np
 from pipeline.audio.features import FEATURE_DIM
 from pipeline.audio.streaming import stream_rows
 from pipeline.clock import FPS
-from pipeline.drivers.hearing import BLOCKS, CONTEXT_FRAMES, hear
+from pipeline.drivers.hearing import BLOCKS, hear
 from pipeline.drivers.phonetics import HIDDEN_DIM, STEPS_PER_FRAME, VISEMES, PhoneNet
 from pipeline.drivers.running_level import levelled
 
 HALF_WINDOW = 4
+_CONTEXT = 14 + HALF_WINDOW  # rows on each side that a row depends on: the recogniser sees 14
 _SHAPES = STEPS_PER_FRAME * len(VISEMES)
 SOUND_VECTOR_DIM = FEATURE_DIM + 2 * HALF_WINDOW * _SHAPES
 
@@ -47,6 +48,6 @@ def stream_sound_vectors(blocks: Iterable[np.ndarray], phone_net: PhoneNet) -> I
     return stream_rows(
         lambda samples: sound_vectors(hear(samples, phone_net)),
         levelled(blocks, ahead=FPS),
-        CONTEXT_FRAMES + HALF_WINDOW,
+        _CONTEXT,
         2 * FPS,
     )
