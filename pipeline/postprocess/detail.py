@@ -25,11 +25,11 @@ FINEST = 1.0
 _FAR = np.float32(1e9)
 _NOWHERE = np.float32(-1e4)
 _RIM = 0.06  # face heights inside the outline over which the detail fades in: the outline itself turns out of sight
-_HOLES = (topology.INNER_LIPS, topology.RIGHT_EYE, topology.LEFT_EYE)
+# Openings and the face heights around them over which it fades out: what they show changes, and lips move the most.
+_HOLES = ((topology.OUTER_LIPS, 0.06), (topology.RIGHT_EYE, 0.02), (topology.LEFT_EYE, 0.02))
 # Grey levels of a frame's own fine detail from which lines count as not lost, on skin, and as a multiple of the usual
 # detail of a grainy portrait: brows and wrinkles laid in anew half a pixel beside their place cost more than they give.
 _LINES, _GRAIN = 6.0, 6.0
-_AROUND_HOLES = 0.02  # face heights around lips' and lids' openings over which it fades out: what they show changes
 
 
 class DetailRestoration:
@@ -71,9 +71,9 @@ class DetailRestoration:
         points = self._source - (x0, y0)
         inside = _polygon(luma.shape, points[topology.OUTLINE])
         weight = np.clip((cv2.distanceTransform(inside, cv2.DIST_L2, 5) - 1) / (_RIM * portrait.scale), 0, 1)
-        for hole in _HOLES:
+        for hole, fade in _HOLES:
             away = cv2.distanceTransform(1 - _polygon(luma.shape, points[hole]), cv2.DIST_L2, 5)
-            weight *= np.clip((away - 1) / max(1.0, _AROUND_HOLES * portrait.scale), 0, 1)
+            weight *= np.clip((away - 1) / max(1.0, fade * portrait.scale), 0, 1)
         return np.array([x0, y0], np.float32), self._finest_of(luma), np.rint(255 * weight).astype(np.uint8)
 
     def _finest_of(self, luma: np.ndarray) -> np.ndarray:
