@@ -18,7 +18,7 @@ from pipeline import __version__, certificates, manifests, provenance
 from pipeline.certificates import CERTIFICATE, KEY, SELF_MADE, find_credentials
 from pipeline.cli import main
 from pipeline.errors import InputError, VideoError
-from pipeline.evaluation.tampering import CHANGES, boxes, manifest_box, tamper
+from pipeline.evaluation.tampering import CHANGES, boxes, flipped, manifest_box, tamper
 from pipeline.provenance import DIGITAL_SOURCE_TYPE, verify
 from pipeline.video import VideoWriter
 
@@ -206,6 +206,21 @@ def test_a_time_stamp_server_is_asked_only_where_one_is_named(clip, tmp_path, mo
     with pytest.raises(InputError) as error:
         manifests.sign(clip, tmp_path / "with.mp4")
     assert one_sentence(error.value)
+
+
+def test_the_last_byte_of_a_longer_clip_counts(clip, tmp_path) -> None:
+    """Nine megabytes: the library's own way of hashing in pieces misses changes at the end, so it must not be used."""
+    unsigned = write(tmp_path / "small.mp4", marked=False).read_bytes()
+    start = next(start for kind, start, _ in boxes(unsigned) if kind == b"mdat")
+    padding = np.random.default_rng(0).bytes(9 << 20)
+    size = (len(unsigned) - start + len(padding)).to_bytes(4, "big")
+    long = tmp_path / "long.mp4"
+    long.write_bytes(unsigned[:start] + size + unsigned[start + 4 :] + padding)
+    assert provenance.seal(long) and verify(long).state == "marked"
+    data = long.read_bytes()
+    for changed in (data[:-1], flipped(data, len(data) - 1), flipped(data, 5 << 20), data[: 5 << 20] + data[6 << 20 :]):
+        long.write_bytes(changed)
+        assert verify(long).state == "tampered"
 
 
 def test_another_tools_manifest_is_told_from_ours(clip, tmp_path, monkeypatch) -> None:
