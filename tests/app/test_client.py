@@ -192,7 +192,12 @@ def test_uploads_and_clips_expire_but_examples_stay(
 
 def test_endpoints_are_named_typed_and_documented(client: Client) -> None:
     endpoints = client.view_api(return_format="dict")["named_endpoints"]
-    assert set(endpoints) == {"/talk", "/listen", "/reenact"}
+    assert set(endpoints) == {"/talk", "/listen", "/reenact", "/share", "/unshare"}
+    share = {p["parameter_name"]: p for p in endpoints["/share"]["parameters"]}
+    assert list(share) == ["clip", "days", "portrait", "audio", "video"]
+    assert [name for name, p in share.items() if p["parameter_has_default"]] == ["days", "portrait", "audio", "video"]
+    assert (share["days"]["python_type"]["type"], share["days"]["parameter_default"]) == ("int", 7)
+    assert [p["parameter_name"] for p in endpoints["/unshare"]["parameters"]] == ["link", "secret"]
     talk = {p["parameter_name"]: p for p in endpoints["/talk"]["parameters"]}
     names = [
         "portrait",
@@ -233,7 +238,7 @@ def test_endpoints_are_named_typed_and_documented(client: Client) -> None:
     ]  # fmt: skip
 
 
-def test_mcp_offers_the_same_three_tools(server: Server) -> None:
+def test_mcp_offers_the_same_tools(server: Server) -> None:
     from mcp import ClientSession
     from mcp.client.streamable_http import streamable_http_client
 
@@ -246,7 +251,12 @@ def test_mcp_offers_the_same_three_tools(server: Server) -> None:
             return {tool.name: tool for tool in (await session.list_tools()).tools}
 
     offered = asyncio.run(tools())
-    assert len(offered) == 3
+    assert len(offered) == 5
+    share = next(tool for name, tool in offered.items() if name.endswith("share") and not name.endswith("unshare"))
+    assert "Give a clip a link" in share.description
+    assert "only if whoever opens the link" in share.inputSchema["properties"]["portrait"]["description"]
+    unshare = next(tool for name, tool in offered.items() if name.endswith("unshare"))
+    assert "secret" in unshare.inputSchema["properties"]
     talk = next(tool for name, tool in offered.items() if name.endswith("talk"))
     assert "Make a portrait speak" in talk.description
     assert "same seed" in talk.inputSchema["properties"]["seed"]["description"]
