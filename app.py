@@ -184,12 +184,9 @@ def connect(studio: Studio, stage: Stage, mode: Mode, modes: list[Mode], languag
     )
     work.failure(end, None, buttons, **QUIET)
     stage.share.attach(mode, work)
-    mode.stop.click(
-        lambda language: (*stage.cleared(cards.stopped_card(language)), *end()),
-        language,
-        outputs,
-        cancels=[work],
-        **QUIET,
+    # The card in a second step: what was on its way when the work was cancelled would still overwrite the first.
+    mode.stop.click(end, None, buttons, cancels=[work], **QUIET).then(
+        lambda language: stage.cleared(cards.stopped_card(language)), language, stage.outputs, **QUIET
     )
     gr.Button(visible=False).click(
         for_clients(studio, mode.request),

@@ -163,7 +163,7 @@ def test_stop_stops_the_work_within_a_second(server: Server, visit: Visit, files
     pressed = time.monotonic()
     assert server.fake.cancelled.wait(3), "the pipeline was not told to stop"
     assert server.fake.last_frame - pressed < 1, "frames were drawn more than a second after Stop"
-    expect(page.locator(".card")).to_contain_text("Stopped")
+    expect(page.locator("#stage .card")).to_contain_text("Stopped")
     expect(page.locator("#make-talk")).to_be_visible()
     page.screenshot(path=artefacts / "stopped.png", full_page=True)
     assert server.leaves_nothing(), "a stopped job left files"
@@ -267,7 +267,7 @@ def test_who_must_wait_sees_their_place_and_a_full_house_is_refused(
     expect(page.locator(".card.working .steps")).to_have_text("2 clips come before yours")
     page.click("#stop-talk")
     jobs[2].cancel()
-    expect(page.locator(".card")).to_contain_text("Stopped")
+    expect(page.locator("#stage .card")).to_contain_text("Stopped")
     while len(server.studio._line) > 1:
         time.sleep(0.02)
     jobs[0].cancel()

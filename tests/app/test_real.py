@@ -200,5 +200,5 @@ def test_stop_frees_the_worker_within_a_second(
     pressed = time.monotonic()
     studio._pool.submit(lambda: None).result(timeout=30)
     assert time.monotonic() - pressed < 1.0
-    expect(page.locator(".card")).to_contain_text("Stopped")
+    expect(page.locator("#stage .card")).to_contain_text("Stopped")
     assert not list(studio._folder.iterdir()), "a stopped job left files"
