@@ -20,7 +20,7 @@ _LEVELS = 4
 _ROUNDS = (8, 4, 3, 2)  # of searching and voting, from the coarsest level to the finest
 _TRUST = 0.8  # by which a pixel counts less than the one before it, from the known ones inwards
 _HALO = 2  # small pixels around the person that are not copied: hair and its shine
-_FEWEST = 150  # patches to copy from; with fewer a texture repeats itself, and the smooth fill is better
+_FEWEST = 50  # patches to copy from; with fewer a texture repeats itself, and the smooth fill is better
 _PLAIN = 1.0  # grey levels between a background and its blurred self: walls of studios have 0.2 to 0.8
 _RIM, _MOST_OFF = 3, 40  # small pixels of the known rim where copies are compared, and grey levels taken off at most
 
@@ -117,8 +117,9 @@ def _match(picture: np.ndarray, known: np.ndarray, strip: np.ndarray) -> np.ndar
             for ring in range(1, int(depth[strips[level] > 0].max()) + 2):
                 filled = strips[level] & (depth < ring)
                 by_now = np.where(knowns[level] | filled, trust, 0).astype(np.float32)
-                _search(canvas, by_now, sources, places, field, ring)
-                _vote(canvas, by_now, strips[level] & (depth < ring + 1), places, field)
+                near = places[np.abs(depth[tuple(places.T)] - ring) <= _RADIUS + 1]
+                _search(canvas, by_now, sources, near, field, ring)
+                _vote(canvas, by_now, strips[level] & (depth >= ring) & (depth < ring + 1), near, field)
         for turn in range(next(rounds)):
             if turn or not began:
                 _vote(canvas, trust, strips[level], places, field)
