@@ -29,13 +29,13 @@ from pipeline.training.corpus import read_manifest
 from pipeline.training.refiner_lessons import RefinerLesson, prepare
 
 _HELD_OUT = 8  # one speaker in so many judges
-_EPOCHS = 12
+_EPOCHS = 8
 _BATCH = 128  # pairs of neighbouring frames
 _LEARNING_RATE = 1e-3
-_DECAY = 0.05
-_RIDGE = 0.45  # a frame
+_DECAY = 0.3
+_RIDGE = 0.9  # a frame
 _FINEST = 2e-4  # squared error below which little more is to be won
-_STEADY = 0.5  # how much change from frame to frame counts
+_STEADY, _STEADIEST = 1.0, 2e-5  # how much change from frame to frame counts, and squared change that is none
 _SAMPLES = 3000  # pictures that components are found in
 
 
@@ -114,10 +114,10 @@ def train(
     views = [pairs, pairs.mirrored(mirror)]
     _find_components(network, views, chosen, random)
     with torch.no_grad():
-        seen = [network.features(view.drawn, view.portrait, view.motion, view.shape) for view in views]
-        network.mean, network.spread = (one(torch.cat(seen)[_rows(chosen)], 0) for one in (torch.mean, torch.std))
+        raw = [network.components(view.drawn, view.portrait, view.motion, view.shape) for view in views]
+        network.mean, network.spread = (one(torch.cat(raw)[_rows(chosen)], 0) for one in (torch.mean, torch.std))
         network.spread.clamp_(min=1e-4)
-        seen = [(features - network.mean) / network.spread for features in seen]
+        seen = [network.features(view.drawn, view.portrait, view.motion, view.shape) for view in views]
     log(f"to begin with: {judge(network, pairs)}")
     for index, member in enumerate(network.members):
         own = [pair for pair in chosen if (zlib.crc32(pairs.speaker[pair].encode()) // _HELD_OUT) % 6 != index]
@@ -138,8 +138,7 @@ def judge(network: RefinerNetwork, pairs: Pairs, member: int | None = None) -> d
         portrait, motion = pairs.portrait[rows], pairs.motion[rows]
         drawn, truth = pairs.drawn[rows], pairs.truth[rows]
         features = network.features(drawn, portrait, motion, pairs.shape[rows])
-        share = skin_of(portrait) * moved(motion)[:, None, None, None]
-        made = (drawn + share * network.answer(features, member)).clamp(0, 1)
+        made = (drawn + network.share(portrait, motion) * network.answer(features, member)).clamp(0, 1)
         before, after = (-10 * torch.log10(_squared(one - truth, pairs.rows[rows]) + 1e-5) for one in (drawn, made))
         still = ((truth[1::2] - truth[::2]).abs().amax(-1, keepdim=True) < 0.015).float()
         changes = [((one[1::2] - one[::2]).abs() * still).sum() / still.sum() / 3 * 255 for one in (drawn, made)]
@@ -243,7 +242,7 @@ def _teach(
         error = error * skin_of(view.portrait[rows])
         squared = _squared(error, view.rows[rows])
         step_error = _squared(error[1::2] - error[::2], view.rows[rows][::2])
-        loss = torch.log(squared + _FINEST).mean() + _STEADY * torch.log(step_error + _FINEST).mean()
+        loss = torch.log(squared + _FINEST).mean() + _STEADY * torch.log(step_error + _STEADIEST).mean()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
