@@ -123,7 +123,7 @@ class ConversationalHeadPipeline(PortraitReading, SharedWeights):
             expression_scale: 0 to 2, how far lips and face move.
             motion_scale: 0 to 2, how far the head moves.
             size: pixels of the longer side; None keeps the picture's own, up to 1920.
-            renderer: "mesh"; "headgan" or "pirenderer" if the weights in use hold them.
+            renderer: "mesh" or "refiner"; "headgan" or "pirenderer" if the weights in use hold them.
             restore: "none", "detail" or "gfpgan", see `pipeline.postprocess.restoration`.
             visible_tag: draw "AI-generated" into a corner of every frame.
             progress: called with stage, done and total; raise `Cancelled` in it to stop.
@@ -204,7 +204,7 @@ class ConversationalHeadPipeline(PortraitReading, SharedWeights):
             language_model: a BERT's name on the Hub, or its folder, that tells the driver what the words mean; where
                 there is no transcript, a recogniser from the Hub makes one. None leaves the words out.
             size: pixels of the listener's longer side; None keeps the picture's own, up to 1920.
-            renderer: "mesh"; "headgan" or "pirenderer" if the weights in use hold them.
+            renderer: "mesh" or "refiner"; "headgan" or "pirenderer" if the weights in use hold them.
             restore: "none", "detail" or "gfpgan", see `pipeline.postprocess.restoration`.
             visible_tag: draw "AI-generated" into a corner of every frame.
             progress: called with stage, done and total; raise `Cancelled` in it to stop.
@@ -302,7 +302,7 @@ class ConversationalHeadPipeline(PortraitReading, SharedWeights):
             motion_scale: 0 to 2.
             smoothing: 0 to 5, neighbours on each side over which coefficients are averaged against jitter.
             size: pixels of the longer side; None keeps the picture's own, up to 1920.
-            renderer: "mesh"; "headgan" or "pirenderer" if the weights in use hold them.
+            renderer: "mesh" or "refiner"; "headgan" or "pirenderer" if the weights in use hold them.
             restore: "none", "detail" or "gfpgan", see `pipeline.postprocess.restoration`.
             visible_tag: draw "AI-generated" into a corner of every frame.
             progress: called with stage, done and total; raise `Cancelled` in it to stop.
