@@ -90,7 +90,7 @@ def test_the_pipeline():
 
 def test_the_clip():
     assert public(clip.HeadClip) == {"coefficients", "fps", "frames", "save"}
-    assert parameters(clip.HeadClip.save) == {"path": ..., "progress": None}
+    assert parameters(clip.HeadClip.save) == {"path": ..., "progress": None, "live": None}
 
 
 def test_coefficients_and_portrait():

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
+from heads import write_sound
 
 from pipeline.provenance import verify
 
@@ -40,7 +42,8 @@ def test_attempts_are_noted() -> None:
     assert len(calls) == 1 and "socket.connect" in calls[0]
 
 
-def test_making_and_verifying_clips_asks_no_network(debug_pipe, portraits, voice, repository: Path, tmp_path) -> None:
+def test_making_and_verifying_clips_asks_no_network(debug_pipe, repository: Path, tmp_path) -> None:
+    voice = write_sound(tmp_path / "tone.wav", 0.2 * np.sin(np.arange(4800) / 5))
     with watching() as calls:
         portrait = debug_pipe.portrait(repository / "examples" / "portraits" / "statue.jpg", 96)
         made = debug_pipe.talk(portrait, voice).save(tmp_path / "talk.mp4")
