@@ -47,7 +47,7 @@ def test_a_terminated_page_leaves_neither_uploads_nor_work(
             portrait=handle_file(files["portrait"]), audio=handle_file(files["voice"]), consent=True, api_name="/talk"
         )
         deadline = time.monotonic() + 20
-        while not list(scratch.rglob("tete-a-tete-talk.mp4")):
+        while not list(scratch.rglob(".tete-a-tete-talk.*.part")):
             assert time.monotonic() < deadline, "the work did not begin"
             time.sleep(0.05)
         (kept,) = [path for path in scratch.iterdir() if path.name.startswith("tete-a-tete-")]
