@@ -1,4 +1,4 @@
-"""Foreground over background: the background stays as it is, and is filled where the head uncovers it.
+"""Foreground over background: the background stays as it is, and goes on where the head uncovers it.
 
 Huang 2022 (eqs. 4-7) segments each generated frame, takes the median over five frames to calm that estimate, and
 pastes the reference's background where both agree. Here the foreground's matte moves with the mesh, so where it is in
