@@ -21,9 +21,8 @@ _ROUNDS = (8, 4, 3, 2)  # of searching and voting, from the coarsest level to th
 _TRUST = 0.8  # by which a pixel counts less than the one before it, from the known ones inwards
 _HALO = 2  # small pixels around the person that are not copied: hair and its shine
 _FEWEST = 50  # patches to copy from; with fewer a texture repeats itself, and the smooth fill is better
-_PLAIN = (
-    1.5  # grey levels between a background and its blurred self: plain walls have 0.3 to 1.1, detailed ones from 3.9
-)
+# Grey levels between a background and its blurred self: plain walls have 0.3 to 1.1, detailed ones from 3.9.
+_PLAIN = 1.5
 _RIM, _MOST_OFF = 3, 40  # small pixels of the known rim where copies are compared, and grey levels taken off at most
 
 
