@@ -250,7 +250,7 @@ def main(arguments: list[str] | None = None) -> int:
         "wait_p95": round(float(np.percentile(waits, 95)), 2),
         "memory_mib_first_tenth": round(float(np.median(tally.memory[:tenth] or [0])), 1),
         "memory_mib_last_tenth": round(float(np.median(tally.memory[-tenth:] or [0])), 1),
-        "memory_mib_most": round(max(tally.memory or [0]), 1),
+        "memory_mib_over_time": [round(one) for one in tally.memory[::tenth]],
         **found,
     }
     print(json.dumps(report))
