@@ -6,14 +6,16 @@ the portrait with a bar that moves; the tests that show that faces move use the 
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from pipeline.sharing import Shares
 
 FPS = 25
+Result = TypeVar("Result")
 
 
 @dataclass
@@ -133,6 +136,12 @@ class FakePipeline:
         self, portrait: str, video: str, *, progress: Callable[[str, int, int], None], **settings: Any
     ) -> FakeClip:
         return self._clip(portrait, video, progress, **settings)
+
+
+def run(work: Coroutine[Any, Any, Result]) -> Result:
+    """`asyncio.run` on a thread of its own: on the tests' own one Playwright's loop may be running."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()
 
 
 def _opened(portrait: str) -> Image.Image:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fakes import FakePipeline
+from fakes import FakePipeline, run
 
 from app_cards import progress_card
 from app_jobs import BusyError, Order, Result, Studio
@@ -54,7 +54,7 @@ def test_the_result_lives_until_the_caller_goes_on(studio: Studio, files: dict[s
                 assert (step.size, step.settings["seed"]) == ((64, 64), 3)
         return path
 
-    path = asyncio.run(visitor())
+    path = run(visitor())
     assert path.name == "clip.mp4"
     assert not path.exists()
     assert not list(studio._folder.iterdir())
@@ -62,7 +62,7 @@ def test_the_result_lives_until_the_caller_goes_on(studio: Studio, files: dict[s
 
 def test_an_error_of_the_pipeline_reaches_the_caller_and_leaves_nothing(studio: Studio, files: dict[str, Path]) -> None:
     with pytest.raises(PortraitError, match="not a picture"):
-        asyncio.run(everything(studio, talk(files, "text")))
+        run(everything(studio, talk(files, "text")))
     assert not list(studio._folder.iterdir())
 
 
@@ -75,7 +75,7 @@ def test_closing_the_iterator_stops_the_work(studio: Studio, fake: FakePipeline,
             pass
         await steps.aclose()
 
-    asyncio.run(visitor())
+    run(visitor())
     assert fake.cancelled.wait(1)
     drawn = fake.last_frame
     time.sleep(0.2)
@@ -98,7 +98,7 @@ def test_a_job_that_waits_for_a_place_can_be_given_up(
         assert len(list(studio._folder.iterdir())) == 1
         await first.aclose()
 
-    asyncio.run(visitors())
+    run(visitors())
     assert fake.cancelled.wait(1)
     assert len(fake.calls) == 1, "the given-up job was begun"
 
@@ -116,7 +116,7 @@ def test_more_visitors_than_places_are_refused(fake: FakePipeline, files: dict[s
         for step in steps[:2]:
             await step.aclose()
 
-    asyncio.run(visitors())
+    run(visitors())
     studio.close()
 
 
@@ -133,7 +133,7 @@ def test_the_pipeline_is_made_once_for_many_visitors(files: dict[str, Path]) -> 
 
     studio = Studio(factory, Limits(workers=4))
     studio.warm()
-    endings = [steps[-1] for steps in asyncio.run(visitors())]
+    endings = [steps[-1] for steps in run(visitors())]
     studio.close()
     assert all(isinstance(ending, Result) for ending in endings)
     assert len({ending.path for ending in endings}) == 6
@@ -151,7 +151,7 @@ def test_a_pipeline_that_fails_to_load_is_tried_again(fake: FakePipeline, files:
 
     studio = Studio(factory)
     studio.warm().result()
-    assert isinstance(asyncio.run(everything(studio, talk(files)))[-1], Result)
+    assert isinstance(run(everything(studio, talk(files)))[-1], Result)
     studio.close()
 
 
@@ -248,7 +248,7 @@ def test_one_visitor_may_not_take_all_places(fake: FakePipeline, files: dict[str
         for step in (*steps[:2], other):
             await step.aclose()
 
-    asyncio.run(visitors())
+    run(visitors())
     studio.close()
 
 
@@ -276,7 +276,7 @@ def test_pictures_and_sound_beyond_the_limits_are_refused_before_the_line(
     ):
         studio = Studio(lambda: fake, limits)
         with pytest.raises(InputError, match=sentence):
-            asyncio.run(everything(studio, talk(files)))
+            run(everything(studio, talk(files)))
         assert not fake.calls and not len(studio._line) and not list(studio._folder.iterdir())
         studio.close()
 
@@ -306,14 +306,15 @@ def test_uploads_that_expire_while_a_job_waits_are_not_missed(
     async def visitors() -> Moment | Result:
         first = asyncio.create_task(everything(studio, talk(files)))
         steps = studio.render(talk({**files, "portrait": portrait}), "clip")
-        await asyncio.sleep(0)
+        while not fake.calls:
+            await asyncio.sleep(0.01)
         assert isinstance(await anext(steps), Moment)
         portrait.unlink()
         last = [step async for step in steps][-1]
         await first
         return last
 
-    assert isinstance(asyncio.run(visitors()), Result)
+    assert isinstance(run(visitors()), Result)
     assert Path(fake.calls[-1]["portrait"]).name == "mine.png", "sentences name the visitor's own file"
 
 
@@ -327,7 +328,7 @@ def test_a_picture_that_is_replaced_is_forgotten(studio: Studio, fake: FakePipel
             await asyncio.sleep(0.05)
         return await asyncio.gather(*looks)
 
-    found = asyncio.run(visitor())
+    found = run(visitor())
     assert found[:3] == [None, None, None] and found[3].size == (256, 256)
     assert len(fake.looks) < 4, "all pictures were looked at though only the last was wanted"
     assert not studio._looks
@@ -351,7 +352,7 @@ def test_pieces_are_named_by_a_token_that_ends_with_the_job(
         await steps.aclose()
         return token
 
-    assert studio.live_folder(asyncio.run(visitor())) is None
+    assert studio.live_folder(run(visitor())) is None
 
 
 def test_pieces_are_filled_to_whole_blocks_with_an_empty_box() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -11,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from fakes import FakePipeline
+from fakes import FakePipeline, run
 
 import app_zero
 from app_jobs import Order, Result, Studio
@@ -53,7 +52,7 @@ def made(files: dict[str, Path], fake: FakePipeline, portrait: str = "portrait")
         return None, stages
 
     try:
-        return asyncio.run(visitor())
+        return run(visitor())
     finally:
         studio.close()
 
@@ -89,7 +88,7 @@ def test_stop_reaches_the_other_process(asked: Asked, files: dict[str, Path]) ->
             pass
         await steps.aclose()
 
-    asyncio.run(visitor())
+    run(visitor())
     assert fake.cancelled.wait(3)
     studio.close()
 
