@@ -69,6 +69,7 @@ def test_settings_tell_how_a_clip_was_made(spoken):
         "size": [256, 256],
         "renderer": "mesh",
         "restore": "none",
+        "visible_tag": False,
     }
 
 
