@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 Files = dict[str, Path]
 
@@ -17,6 +17,18 @@ def fill_talk(page: Page, files: Files, portrait: str = "portrait", consent: boo
     page.wait_for_selector("#voice .waveform-container, #voice #waveform")
     if consent:
         page.check("#consent-talk input")
+
+
+def set_number(page: Page, label: str, value: int) -> None:
+    """Type a number as a person does, who takes longer than Gradio, which sets a new field once more after 30 ms."""
+    field = page.get_by_label(label)
+    expect(field).to_be_visible()
+    for _ in range(20):
+        field.fill(str(value))
+        page.wait_for_timeout(200)
+        if field.input_value() == str(value):
+            return
+    raise AssertionError(f"{label} does not keep {value}.")
 
 
 def playing(page: Page) -> dict:

@@ -13,6 +13,7 @@ import pytest
 from fakes import Server
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
+from page_steps import set_number
 from playwright.sync_api import Browser, Page, expect
 
 from pipeline.sharing import is_id
@@ -86,7 +87,7 @@ def test_a_link_from_making_to_deleting(
     page = visit(server.url, width, height, scheme)
     expect(page.locator("#share")).to_be_hidden()
     page.get_by_role("button", name="Options").click()
-    page.get_by_label("Seed").fill("42")
+    set_number(page, "Seed", 42)
     make_on_page(page, files)
     link = share_on_page(page)
     page.screenshot(path=artefacts / f"share-box-{width}.png", full_page=True)
