@@ -108,8 +108,12 @@ class Member(nn.Module):
 
     def forward(self, raw: Tensor, reference: Tensor) -> Tensor:
         """Residuals (B, T, 73) for rows (B, T, RAW_DIM) of `hearing.sense` and reference (B, reference_dim)."""
+        return self.net(self.heard(raw), reference)
+
+    def heard(self, raw: Tensor) -> Tensor:
+        """What the network is given (B, T, sound_dim) of rows (B, T, RAW_DIM) of `hearing.sense`."""
         heard = self.ears.heard(spectra(raw)).float()
-        return self.net(torch.cat([halves(raw), heard.reshape(*raw.shape[:2], -1)], -1), reference)
+        return torch.cat([halves(raw), heard.reshape(*raw.shape[:2], -1)], -1)
 
     def save(self, folder: str | Path) -> None:
         """Write the two files of `pipeline.network_files` into `folder`."""

@@ -14,6 +14,7 @@ import json
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -107,6 +108,16 @@ class TalkingDriver(HubComponent):
         members = [Member.load(folder / name) for name in names]
         model = MorphableModel.load(_beside(folder, "face"))
         return cls(members, phone_net, Mouth.of(model), finish, Liveliness.load(_beside(folder, "liveliness")), model)
+
+    def heard(self, raw: torch.Tensor) -> list[torch.Tensor]:
+        """What each network hears (1, T, its sound_dim), of what was sensed (1, T, RAW_DIM)."""
+        with _LOCK, torch.inference_mode(), one_thread():
+            return [member.heard(raw) for member in self.members]
+
+    @cached_property
+    def silence(self) -> list[torch.Tensor]:
+        """What each network hears of three seconds of silence: the same for every clip."""
+        return self.heard(torch.from_numpy(sense(np.zeros(3 * FPS * SAMPLES_PER_FRAME, np.float32)))[None])
 
     def parts(self) -> dict[str, HubComponent]:
         """The driver, and the model and the liveliness that it needs beside it."""
@@ -244,8 +255,7 @@ class _Lips:
         self._own = beta[MOUTH]
         self._base = mouth.opened(beta, -geometry[0])
         self._reference = torch.from_numpy(reference_row(reference, geometry))[None]
-        still = torch.from_numpy(sense(np.zeros(3 * FPS * SAMPLES_PER_FRAME, np.float32)))[None]
-        rest = self._base[None, MOUTH] + self._residual(still)[FPS : 2 * FPS].mean(0)
+        rest = self._base[None, MOUTH] + self._residual(driver.silence)[FPS : 2 * FPS].mean(0)
         self._rest = mouth.opened(_full(rest), LEAST_GAP - self._opening(rest))[0, MOUTH]
         self._level = QUIETEST
         self._tail: np.ndarray | None = None
@@ -280,18 +290,18 @@ class _Lips:
         raw = torch.from_numpy(sense(normalised(samples, self._level)))[None]
         with torch.inference_mode():
             rows = heard(raw, self._driver.phone_net)[0].numpy()
-        residual = self._residual(raw)
+        residual = self._residual(self._driver.heard(raw))
         opening = self._opening(self._base[MOUTH] + residual)
         mouth = self._finished(self._base[MOUTH] + self._with_gains(residual), opening, viseme_in(rows, "lips"))
         speaking = speaking_share(voice_activity(samples), viseme_in(rows, "silence"), rows[:, LOUDNESS])
         return self._rest + self._scale * speaking[:, None] * (mouth - self._rest), speaking
 
-    def _residual(self, raw: torch.Tensor) -> np.ndarray:
-        """The ensemble's mean answer (T, 44) to what was sensed (1, T, RAW_DIM)."""
-        total = np.zeros((raw.shape[1], MOUTH_DIM), np.float32)
+    def _residual(self, heard: list[torch.Tensor]) -> np.ndarray:
+        """The ensemble's mean answer (T, 44) to what each of its networks heard (1, T, its sound_dim)."""
+        total = np.zeros((heard[0].shape[1], MOUTH_DIM), np.float32)
         with _LOCK, torch.inference_mode(), one_thread():
-            for member in self._driver.members:
-                total += member(raw, self._reference)[0, :, MOUTH].numpy()
+            for member, rows in zip(self._driver.members, heard, strict=True):
+                total += member.net(rows, self._reference)[0, :, MOUTH].numpy()
         return total / len(self._driver.members)
 
     def _with_gains(self, residual: np.ndarray) -> np.ndarray:

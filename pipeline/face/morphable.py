@@ -65,8 +65,14 @@ class MorphableModel(HubComponent):
 
     def offsets(self, expression: np.ndarray) -> np.ndarray:
         """What β (..., 64) adds to the neutral face: (..., 478, 3)."""
-        flat = expression @ self.expression_basis.reshape(-1, EXPRESSION_DIM).T
+        basis = self._double_basis if expression.dtype == np.float64 else self.expression_basis
+        flat = expression @ basis.reshape(-1, EXPRESSION_DIM).T
         return flat.reshape(*expression.shape[:-1], LANDMARKS_COUNT, 3)
+
+    @cached_property
+    def _double_basis(self) -> np.ndarray:
+        """The expression basis in double precision: made once, not for every frame."""
+        return self.expression_basis.astype(np.float64)
 
     def project(self, vertices: np.ndarray, pose: np.ndarray, crop: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         """Lay vertices (..., 478, 3) into an image.

@@ -42,16 +42,17 @@ class MeshRenderer:
         self.scene = Scene(portrait, surroundings)
         own = placement(portrait.coefficients.pose[0], portrait.coefficients.crop[0], portrait.size)
         self._painter = None if networks is None else PatchPainter(portrait, self.scene.unposed, own, networks)
-        self._layers = Layers(portrait.image, portrait.alpha, _UNCOVERED * portrait.scale)
+        # What lies behind the head is filled in while the driver listens to its first window of sound.
+        filling = ThreadPoolExecutor(1, "layers")
+        self._filled = filling.submit(Layers, portrait.image, portrait.alpha, _UNCOVERED * portrait.scale)
+        filling.shutdown(wait=False)
+        self._kept = False
         self._window = self._find_window()
         x0, y0, x1, y1 = self._window
         shape = (y1 - y0, x1 - x0)
         columns, rows = np.meshgrid(np.arange(x0, x1, dtype=np.float32), np.arange(y0, y1, dtype=np.float32))
         self._rest = (columns, rows)
         self._map = (np.empty(shape, np.float32), np.empty(shape, np.float32), np.empty(shape, np.float32))
-        if self._painter is not None:
-            rest = portrait.coefficients
-            self._painter.keep(self._draw(rest.expression[0], rest.pose[0], rest.crop[0]))
 
     @staticmethod
     def load(weights: Weights, portrait: Portrait) -> MeshRenderer:
@@ -72,6 +73,7 @@ class MeshRenderer:
 
         While the networks correct one batch in a thread of their own, the mesh draws the next.
         """
+        self._learn_rest()
         with ThreadPoolExecutor(1, "paint") as painting:
             batch: list[Drawn] = []
             job: Future[None] | None = None
@@ -86,20 +88,28 @@ class MeshRenderer:
                 job.result()
                 yield from (done.frame for done in batch)
 
+    def _learn_rest(self) -> None:
+        """Tell the painter, before its first frame, what the portrait looks like when it is drawn as it is."""
+        if self._painter is not None and not self._kept:
+            rest = self.portrait.coefficients
+            self._painter.keep(self._draw(rest.expression[0], rest.pose[0], rest.crop[0]))
+        self._kept = True
+
     def _paint(self, batch: list[Drawn]) -> None:
         if self._painter is not None:
             self._painter.paint(batch)
 
     def _draw(self, expression: np.ndarray, pose: np.ndarray, crop: np.ndarray) -> Drawn:
         x0, y0, x1, y1 = self._window
+        layers = self._filled.result()
         target, depth, placed = self.scene.place(expression, pose, crop)
         map_x, map_y, nearest = self._map
         map_x[:], map_y[:] = self._rest
         nearest.fill(_FAR)
         rasterise(self.scene.triangles, target, depth, self.scene.sampled(expression), x0, y0, self._map)
-        moved = cv2.remap(self._layers.foreground, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        moved = cv2.remap(layers.foreground, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         frame = self.portrait.image.copy()
-        fuse(moved, self._layers.plate[y0:y1, x0:x1], frame[y0:y1, x0:x1])
+        fuse(moved, layers.plate[y0:y1, x0:x1], frame[y0:y1, x0:x1])
         return Drawn(frame, target, placed, np.concatenate([expression, pose]))
 
     def _find_window(self) -> tuple[int, int, int, int]:

