@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from dataset_server import DatasetHub
@@ -109,11 +110,15 @@ def test_uploads_that_no_commit_took_up_are_cleared_once_they_are_old(hub: Datas
 
 
 @pytest.mark.parametrize(("where", "status"), [("/api/models", 500), ("/someone/clips.git", 500), ("/upload", 403)])
-def test_a_hub_that_fails_says_so_and_keeps_nothing_half(hub: DatasetHub, clip: Path, where: str, status: int) -> None:
+def test_a_hub_that_fails_says_so_and_keeps_nothing_half(
+    hub: DatasetHub, clip: Path, where: str, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The Hub's client tries some failures again for half a minute; here it does so without waiting.
+    monkeypatch.setattr("huggingface_hub.utils._http.time", SimpleNamespace(sleep=lambda seconds: None))
     shares = opened(hub)
     kept = shares.share(clip).share
     hub.storage.clear()
-    hub.broken = {where: status}  # other failures to upload are tried again for half a minute
+    hub.broken = {where: status}
     with pytest.raises(ShareError, match="try again in a minute") as refusal:
         Shares(shares.store, Limits()).share(clip)
     assert one_sentence(refusal.value)
