@@ -25,11 +25,12 @@ from typing import Any
 
 import app_zero
 from app_limits import Limits, Rates, Visitor
-from app_queue import Job, Line, Moment
+from app_queue import Job, Moment, Pool
 from app_scratch import scratch_folder
 from pipeline.coefficients import Coefficients
-from pipeline.errors import Cancelled, InputError
+from pipeline.errors import InputError
 from pipeline.movement import Movement, movement_of
+from pipeline.renderers import wants_gpu
 from pipeline.video.live import FIRST_PIECE
 
 Progress = Callable[[str, int, int], None]
@@ -88,12 +89,13 @@ class Studio:
         self._factory = factory
         self._pipeline: Any = None
         self._loading = threading.Lock()
-        self._pool = ThreadPoolExecutor(self.limits.workers, thread_name_prefix="clip")
+        # Clips that only want the processor need not wait for those that want the GPU, nor the other way round.
+        self._pool = Pool("clip", self.limits.workers)
+        self._gpu_pool = Pool("gpu", self.limits.gpu_workers)
         # One thread of its own for quick looks, which must not wait behind an hour's clip.
         self._glances = ThreadPoolExecutor(1, thread_name_prefix="look")
         self._glancing = 0
         self._looks: dict[str, Future] = {}
-        self._line = Line(self.limits.workers)
         self._rates = Rates(self.limits.rate)
         self._folder = scratch_folder("work")
 
@@ -179,40 +181,50 @@ class Studio:
         visitor = visitor or Visitor()
         self._check_room(visitor)
         job = Job(visitor, token=secrets.token_urlsafe(16))
-        self._line.add(job)  # before anything is awaited, so that a rush cannot pass the bound
+        pool = self._pool
+        pool.line.add(job)  # before anything is awaited, so that a rush cannot pass the bound
         folder = Path(tempfile.mkdtemp(dir=self._folder))
         try:
             job.length, files = await asyncio.to_thread(self._take_in, order, folder / "inputs")
+            if self._lent is None and await asyncio.to_thread(wants_gpu, self._renderer, order.options.get("restore")):
+                pool = self._gpu_pool
+                pool.line.add(job)
+                self._pool.line.remove(job)
             self._rates.start(visitor.address, time.monotonic())
             job.live = folder / "live"
             job.live.mkdir()
             context = contextvars.copy_context()  # of the request, by which a ZeroGPU Space knows whose time it is
             job.work = lambda: context.run(self._work, job, order, files, folder / f"{name}.mp4")
-            self._pool.submit(self._turn)
+            pool.turn()
             over = asyncio.wrap_future(job.result)
             over.add_done_callback(lambda o: o.cancelled() or o.exception())  # looked at, though the caller may be gone
-            yield self._moment(job)
+            yield self._moment(job, pool)
             while (await asyncio.wait([over], timeout=TICK))[1]:
-                yield self._moment(job)
+                yield self._moment(job, pool)
             yield await over
         finally:
             job.stop.set()
-            self._line.remove(job)
+            pool.line.remove(job)
             # At once if the work is over or never began, else when its thread has left the folder.
             if job.began:
                 job.result.add_done_callback(lambda _: shutil.rmtree(folder, ignore_errors=True))
             else:
                 shutil.rmtree(folder, ignore_errors=True)
 
+    def jobs(self) -> list[Job]:
+        """All that wait or are in work."""
+        return [*self._pool.line.jobs(), *self._gpu_pool.line.jobs()]
+
     def live_folder(self, token: str) -> Path | None:
         """Where the pieces of a job's clip are, while it is being made."""
-        return next((job.live for job in self._line.jobs() if secrets.compare_digest(job.token, token)), None)
+        return next((job.live for job in self.jobs() if secrets.compare_digest(job.token, token)), None)
 
     def _check_room(self, visitor: Visitor) -> None:
-        if len(self._line) >= self.limits.workers + self.limits.queue:
+        jobs = self.jobs()
+        if len(jobs) >= self.limits.workers + self.limits.queue:
             raise BusyError("Too many clips are being made just now; please try again in a minute.")
         most = self.limits.per_visitor
-        if most and self._line.of(visitor.address) >= most:
+        if most and sum(job.visitor.address == visitor.address for job in jobs) >= most:
             raise BusyError(f"You have {most} clips in work already; please wait until one of them is done.")
 
     def _take_in(self, order: Order, folder: Path) -> tuple[float, dict[str, str | None]]:
@@ -236,25 +248,12 @@ class Studio:
             files[name] = str(kept)
         return seconds, files
 
-    def _moment(self, job: Job) -> Moment:
+    def _moment(self, job: Job, pool: Pool) -> Moment:
         if job.moment.stage == "waiting":
-            ahead, seconds = self._line.place(job)
+            ahead, seconds = pool.line.place(job)
             return Moment(ahead=ahead, seconds_left=seconds)
         live = job.token if job.live and (job.live / FIRST_PIECE).exists() else ""
         return dataclasses.replace(job.moment, live=live)
-
-    def _turn(self) -> None:
-        """A worker's turn: as many are submitted as jobs wait, and each takes whoever comes next by then."""
-        job = self._line.take()
-        if job is None or job.work is None:
-            return
-        try:
-            job.result.set_result(job.work())
-        except BaseException as error:  # whatever it is, the visitor has to hear of it
-            self._line.remove(job)
-            job.result.set_exception(error)
-        else:
-            self._line.remove(job, finished=True)
 
     def _work(self, job: Job, order: Order, files: dict[str, str | None], path: Path) -> Result:
         began = time.monotonic()
@@ -277,11 +276,7 @@ class Studio:
 
     def close(self) -> None:
         """Stop every job and remove what they wrote."""
-        for job in self._line.jobs():
-            job.stop.set()
-            if not job.began:
-                self._line.remove(job)
-                job.result.set_exception(Cancelled())
-        for pool in (self._pool, self._glances):
-            pool.shutdown(wait=True, cancel_futures=True)
+        for pool in (self._pool, self._gpu_pool):
+            pool.close()
+        self._glances.shutdown(wait=True, cancel_futures=True)
         shutil.rmtree(self._folder, ignore_errors=True)

@@ -19,7 +19,8 @@ class Limits:
     """0 means no limit where that makes sense.
 
     Attributes:
-        workers: clips made at once.
+        workers: clips made at once on the processor.
+        gpu_workers: clips made at once that a GPU helps to make, where there is one.
         queue: clips that may wait.
         per_visitor: clips that one visitor may have in work or waiting.
         rate: clips that one visitor may start within an hour.
@@ -30,6 +31,7 @@ class Limits:
     """
 
     workers: int = 1
+    gpu_workers: int = 1
     queue: int = 20
     per_visitor: int = 10
     rate: int = 0
@@ -54,7 +56,7 @@ class Limits:
             if isinstance(field.default, str):
                 given[field.name] = text
                 continue
-            least = 1 if field.name in ("workers", "keep_seconds") else 0
+            least = 1 if field.name in ("workers", "gpu_workers", "keep_seconds") else 0
             if not text.isdecimal() or int(text) < least:
                 raise SystemExit(f"{name} must be a whole number from {least} on, not {text!r}.")
             given[field.name] = int(text)

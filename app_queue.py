@@ -1,4 +1,5 @@
-"""Who comes next: jobs of all visitors in one line, in which nobody waits for another's second clip."""
+"""Who comes next: jobs of all visitors in one line before each pool of workers, in which nobody waits for another's
+second clip."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -105,10 +106,6 @@ class Line:
         with self._lock:
             return [*self._working, *self._waiting]
 
-    def of(self, address: str) -> int:
-        """How many jobs an address has waiting or in work."""
-        return sum(job.visitor.address == address for job in self.jobs())
-
     def add(self, job: Job) -> None:
         """Put a job into the line."""
         with self._lock:
@@ -172,3 +169,45 @@ class Line:
             rounds.append((addresses[job.visitor.address], index, job))
             addresses[job.visitor.address] += 1
         return [job for _, _, job in sorted(rounds, key=lambda turn: turn[:2])]
+
+
+class Pool:
+    """Workers of one kind, in threads, and the line before them.
+
+    Args:
+        name: of the threads.
+        workers: how many there are.
+    """
+
+    def __init__(self, name: str, workers: int) -> None:
+        self.line = Line(workers)
+        self._threads = ThreadPoolExecutor(workers, thread_name_prefix=name)
+
+    def submit(self, work: Callable[[], None]) -> Future:
+        """Let a worker do something that nobody waits for in the line."""
+        return self._threads.submit(work)
+
+    def turn(self) -> None:
+        """Give a worker a turn: as many are given as jobs wait, and each takes whoever comes next by then."""
+        self._threads.submit(self._turn)
+
+    def _turn(self) -> None:
+        job = self.line.take()
+        if job is None or job.work is None:
+            return
+        try:
+            job.result.set_result(job.work())
+        except BaseException as error:  # whatever it is, the visitor has to hear of it
+            self.line.remove(job)
+            job.result.set_exception(error)
+        else:
+            self.line.remove(job, finished=True)
+
+    def close(self) -> None:
+        """Stop every job, and wait until the workers have."""
+        for job in self.line.jobs():
+            job.stop.set()
+            if not job.began:
+                self.line.remove(job)
+                job.result.set_exception(Cancelled())
+        self._threads.shutdown(wait=True, cancel_futures=True)

@@ -23,6 +23,17 @@ RENDERERS = {
     "pirenderer": ("pipeline.renderers.pirenderer", "PIRenderer"),
 }
 
+_LARGE = ("headgan", "pirenderer")  # their networks go to a GPU where there is one; the others' are too small to gain
+
+
+def wants_gpu(renderer: str, restore: str | None = None) -> bool:
+    """Whether a clip by this renderer and restoration occupies a GPU of this machine."""
+    if renderer not in _LARGE and restore != "gfpgan":
+        return False
+    from pipeline.devices import Runtime
+
+    return Runtime.best().on_gpu
+
 
 class Renderer(Protocol):
     """Draws one portrait."""

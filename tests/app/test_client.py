@@ -156,7 +156,7 @@ def test_cancel_stops_the_work_and_progress_was_told(client: Client, files: File
         assert time.monotonic() < deadline, "no progress was told"
         time.sleep(0.05)
     assert (told[0].length, told[0].desc) == (1000, "Drawing frames")
-    (running,) = server.studio._line.jobs()
+    (running,) = server.studio.jobs()
     assert running.visitor.address == "127.0.0.1" and running.visitor.session
     job.cancel()
     asked = time.monotonic()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,9 @@ from app_jobs import BusyError, Order, Result, Studio
 from app_limits import Limits, Rates, Visitor
 from app_queue import Job, Line, Moment
 from app_texts import duration
+from pipeline.devices import Runtime
 from pipeline.errors import InputError, PortraitError
+from pipeline.renderers import wants_gpu
 
 
 @pytest.fixture
@@ -169,6 +172,41 @@ def test_what_a_pipeline_calls_a_stage_is_said_in_both_languages() -> None:
     assert 'data-say="正在绘制画面, 50 %"' in shown
 
 
+def test_a_clip_for_the_gpu_does_not_wait_for_those_on_the_processor(
+    studio: Studio, files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The processor's only worker is busy: a clip that is restored on the GPU is made meanwhile."""
+    monkeypatch.setattr("app_jobs.wants_gpu", lambda renderer, restore: restore == "gfpgan")
+    done = []
+
+    async def visitor(restore: str) -> None:
+        order = talk(files)
+        order.options["restore"] = restore
+        async for step in studio.render(order, restore):
+            if isinstance(step, Result):
+                done.append(restore)
+
+    async def visitors() -> None:
+        waiting = asyncio.create_task(visitor("detail"))
+        await visitor("gfpgan")
+        assert done == ["gfpgan"]
+        go_on.set()
+        await waiting
+
+    go_on = threading.Event()
+    studio._pool.submit(lambda: go_on.wait(60) and None)
+    run(visitors())
+    assert done == ["gfpgan", "detail"]
+    assert not studio.jobs()
+
+
+def test_only_large_networks_want_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    for there in (False, True):
+        monkeypatch.setattr("pipeline.devices.Runtime.best", lambda there=there: Runtime("cuda" if there else "cpu"))
+        assert not wants_gpu("mesh", "detail") and not wants_gpu("refiner", None)
+        assert wants_gpu("mesh", "gfpgan") == wants_gpu("headgan") == wants_gpu("pirenderer", "none") == there
+
+
 # --- who comes next -------------------------------------------------------------------------------------------------
 
 
@@ -277,7 +315,7 @@ def test_pictures_and_sound_beyond_the_limits_are_refused_before_the_line(
         studio = Studio(lambda: fake, limits)
         with pytest.raises(InputError, match=sentence):
             run(everything(studio, talk(files)))
-        assert not fake.calls and not len(studio._line) and not list(studio._folder.iterdir())
+        assert not fake.calls and not studio.jobs() and not list(studio._folder.iterdir())
         studio.close()
 
 

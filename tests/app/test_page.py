@@ -102,7 +102,7 @@ def test_one_clip_at_a_time(server: Server, visit: Visit, files: Files) -> None:
     page.wait_for_selector(".card.working")
     page.get_by_role("tab", name="Follow a video").click()
     expect(page.locator("#make-reenact")).to_be_disabled()
-    (running,) = server.studio._line.jobs()
+    (running,) = server.studio.jobs()
     assert running.visitor.address == "127.0.0.1" and running.visitor.session
     page.get_by_role("tab", name="Speak").click()
     page.click("#stop-talk")
@@ -232,7 +232,7 @@ def test_who_must_wait_sees_their_place_and_a_full_house_is_refused(
     jobs = []
     for other in others[:3]:
         jobs.append(other.submit(**asked, api_name="/talk"))
-        while len(server.studio._line) < len(jobs):
+        while len(server.studio.jobs()) < len(jobs):
             time.sleep(0.02)
     page.click("#make-talk")
     expect(page.locator(".card.working .steps")).to_have_text("3 clips come before yours")
@@ -244,7 +244,7 @@ def test_who_must_wait_sees_their_place_and_a_full_house_is_refused(
     page.click("#stop-talk")
     jobs[2].cancel()
     expect(page.locator("#stage .card")).to_contain_text("Stopped")
-    while len(server.studio._line) > 1:
+    while len(server.studio.jobs()) > 1:
         time.sleep(0.02)
     jobs[0].cancel()
     assert server.fake.cancelled.wait(3)
