@@ -22,7 +22,7 @@ def talk(
     Args:
         portrait: a picture with a face at least 64 pixels high; the largest face is used.
         audio: speech in any common sound file; the clip is as long as it.
-        seed: varies blinks and head movement; the same seed gives the same clip.
+        seed: 0 to 2147483647, varies blinks and head movement; the same seed gives the same clip.
         expression_scale: strength of the face's movement, 0 to 2; 1 is natural.
         motion_scale: strength of the head's movement, 0 to 2; 1 is natural.
         size: longer side of the clip in pixels, 64 to 2048; 0 keeps the portrait's size.
@@ -74,7 +74,7 @@ def listen(
             speaker_video has sound.
         attitude: positive, neutral or negative: how the listener takes what it hears.
         speaker_video: a video of the speaker, whose face is watched too; needed for the layout side-by-side.
-        seed: chooses one of many fitting reactions; the same seed gives the same clip.
+        seed: 0 to 2147483647, chooses one of many fitting reactions; the same seed gives the same clip.
         attitude_scale: how plainly the attitude shows, 0 to 2; 1 is natural.
         expression_scale: strength of the face's movement, 0 to 2; 1 is natural.
         motion_scale: strength of the head's movement, 0 to 2; 1 is natural.

@@ -22,6 +22,7 @@ from typing import Any
 
 from pipeline.arguments import check_choice, check_range
 from pipeline.attitudes import ATTITUDES
+from pipeline.digests import file_digest
 from pipeline.errors import InputError, ManifestError
 from pipeline.renderers import RENDERERS
 
@@ -242,14 +243,10 @@ def _existing(name: str, value: str, base: Path) -> str:
 def _digest(path: str, known: dict[str, str]) -> str:
     """SHA-256 of a file, computed once."""
     if path not in known:
-        digest = hashlib.sha256()
         try:
-            with open(path, "rb") as file:
-                while block := file.read(1 << 20):
-                    digest.update(block)
+            known[path] = file_digest(path)
         except OSError as error:
             raise InputError(f"{path} may not be read; check its permissions.") from error
-        known[path] = digest.hexdigest()
     return known[path]
 
 

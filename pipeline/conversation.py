@@ -114,7 +114,7 @@ class ConversationalHeadPipeline(PortraitReading, SharedWeights):
         visible_tag: bool = False,
         progress: Progress | None = None,
     ) -> HeadClip:
-        """The portrait says what is heard.
+        """The portrait says what is heard. By calling it you state that you may use this face and this voice.
 
         Args:
             portrait: the reference image: a file, an array, a PIL image, or what `portrait()` returned.
@@ -189,6 +189,8 @@ class ConversationalHeadPipeline(PortraitReading, SharedWeights):
         progress: Progress | None = None,
     ) -> HeadClip:
         """The portrait listens to a speaker: nods, smiles or frowns, looks, blinks; its lips stay shut.
+
+        By calling it you state that you may use these faces and this voice.
 
         Args:
             portrait: the reference image, as for `talk`.
@@ -290,7 +292,7 @@ class ConversationalHeadPipeline(PortraitReading, SharedWeights):
         visible_tag: bool = False,
         progress: Progress | None = None,
     ) -> HeadClip:
-        """The portrait moves as the face in a video does.
+        """The portrait moves as the face in a video does. By calling it you state that you may use both faces.
 
         Args:
             portrait: the reference image, as for `talk`.

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, TypedDict
 
+from pipeline.digests import file_digest
 from pipeline.errors import WeightsError
 
 if TYPE_CHECKING:
@@ -222,11 +223,7 @@ def _intact(path: Path) -> bool:
     wanted = Path(os.readlink(path)).name if path.is_symlink() else ""
     if len(wanted) not in (40, 64) or set(wanted) - set("0123456789abcdef"):
         return True
-    digest = hashlib.sha256() if len(wanted) == 64 else hashlib.sha1(b"blob %d\0" % path.stat().st_size)
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest() == wanted
+    return file_digest(path, None if len(wanted) == 64 else hashlib.sha1(b"blob %d\0" % path.stat().st_size)) == wanted
 
 
 def _forget(paths: list[Path]) -> None:

@@ -5,7 +5,6 @@ Tracking is the slow part of measuring real clips, so it can be kept in a folder
 
 from __future__ import annotations
 
-import hashlib
 import os
 import tempfile
 from collections.abc import Iterable
@@ -15,6 +14,7 @@ from types import TracebackType
 
 import numpy as np
 
+from pipeline.digests import file_digest
 from pipeline.errors import VideoError
 from pipeline.face.measures import face_height, lip_opening
 from pipeline.face.topology import LANDMARKS_COUNT
@@ -143,11 +143,7 @@ def track_video(path: str | Path, cache: str | Path | None = None) -> Track:
 
 
 def _digest(path: str | Path) -> str:
-    digest = hashlib.sha256()
     try:
-        with open(path, "rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
+        return file_digest(path)[:32]
     except OSError as error:
         raise VideoError(f"{path} cannot be read; check that the file exists.") from error
-    return digest.hexdigest()[:32]
