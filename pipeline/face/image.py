@@ -31,6 +31,7 @@ _KEPT_WHEN_CUT = 0.75  # a file cut short is used if this share of its rows came
 # Formats whose readers start other programs (EPS), or that hold no pixels of their own (WMF), are left out.
 _FORMATS = "JPEG PNG WEBP AVIF GIF BMP DIB TIFF JPEG2000 PPM TGA ICO QOI PCX SGI PSD".split()
 _DAMAGED = "is damaged or cut short; copy or download it again"
+_VIDEO = "is a video, not a picture; take a still from it, or use it as the driving video"
 _ADVICE = "save it as PNG or JPEG and try again"
 
 
@@ -251,7 +252,11 @@ def _what_instead(head: bytes) -> str:
             return f"is an HEIC picture, which cannot be read here; {_ADVICE}"
         if head[8:12] in (b"avif", b"avis"):
             return _DAMAGED
-        return "is a video, not a picture; take a still from it, or use it as the driving video"
+        return _VIDEO
+    if head.startswith(b"\x1aE\xdf\xa3") or (head.startswith(b"RIFF") and head[8:12] == b"AVI "):
+        return _VIDEO
+    if head.startswith((b"ID3", b"OggS", b"fLaC", b"FORM")) or (head.startswith(b"RIFF") and head[8:12] == b"WAVE"):
+        return "is a sound, not a picture; choose a PNG or JPEG file"
     if head.startswith((b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"II*\0", b"MM\0*")):
         return _DAMAGED
     if head.startswith(b"%PDF"):
