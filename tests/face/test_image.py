@@ -185,7 +185,7 @@ REFUSED = {
     "noise.jpg": (bytes(range(256)) * 8, "not a picture"),
     "voice.png": (b"RIFF\x24\x08\0\0WAVEfmt " + bytes(2048), "is a sound"),
     "voice.jpg": (b"ID3\x04" + bytes(2048), "is a sound"),
-    "clip.png": (b"\x1aE\xdf\xa3" + bytes(2048), "is a video"),
+    "film.png": (b"\x1aE\xdf\xa3" + bytes(2048), "is a video"),
     "header.jpg": (b"\xff\xd8\xff\xe0\0\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0", "damaged"),
     "header.png": (b"\x89PNG\r\n\x1a\n\0\0", "damaged"),
     "script.eps": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "picture"),
