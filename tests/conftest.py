@@ -23,6 +23,10 @@ atexit.register(shutil.rmtree, os.environ["TETE_DATA"], ignore_errors=True)
 
 import pytest  # noqa: E402
 
+from pipeline.audio.compiled import load_librosa  # noqa: E402
+
+load_librosa()  # before tests import it by themselves, several processes at once
+
 if TYPE_CHECKING:
     from pipeline.conversation import ConversationalHeadPipeline
     from pipeline.face.portrait import Portrait

@@ -15,6 +15,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from pipeline.audio.compiled import load_librosa
 from pipeline.audio.streaming import stream_rows
 from pipeline.clock import SAMPLE_RATE, SAMPLES_PER_FRAME, frame_count
 
@@ -61,11 +62,12 @@ def extract_features(samples: np.ndarray) -> np.ndarray:
     if frames == 0:
         return np.zeros((0, FEATURE_DIM), np.float32)
 
-    from librosa import feature, power_to_db, stft
+    librosa = load_librosa()
+    feature, power_to_db = librosa.feature, librosa.power_to_db
 
     whole = np.pad(samples, (0, frames * SAMPLES_PER_FRAME - len(samples)))
     padded = np.pad(whole, (_BEFORE, _N_FFT - SAMPLES_PER_FRAME - _BEFORE))
-    power = np.abs(stft(padded, n_fft=_N_FFT, hop_length=SAMPLES_PER_FRAME, center=False)) ** 2
+    power = np.abs(librosa.stft(padded, n_fft=_N_FFT, hop_length=SAMPLES_PER_FRAME, center=False)) ** 2
     mel = feature.melspectrogram(S=power, sr=SAMPLE_RATE, n_fft=_N_FFT, n_mels=_MELS)
     mfcc = feature.mfcc(S=power_to_db(mel, amin=_FLOOR, top_db=None), n_mfcc=N_MFCC)
     delta, delta2 = (feature.delta(mfcc, width=_DELTA_WIDTH, order=order, mode="nearest") for order in (1, 2))
@@ -98,9 +100,8 @@ def warm_up() -> None:
 @lru_cache(maxsize=1)
 def _a_weights() -> np.ndarray:
     """(513,) weights that turn a power spectrum into A-weighted mean power of the window."""
-    from librosa import A_weighting, fft_frequencies
-
-    frequencies = np.maximum(fft_frequencies(sr=SAMPLE_RATE, n_fft=_N_FFT), 1.0)
-    gain = 10 ** (A_weighting(frequencies) / 10)
+    librosa = load_librosa()
+    frequencies = np.maximum(librosa.fft_frequencies(sr=SAMPLE_RATE, n_fft=_N_FFT), 1.0)
+    gain = 10 ** (librosa.A_weighting(frequencies) / 10)
     hann_power = 3 / 8 * _N_FFT
     return (2 * gain / (_N_FFT * hann_power)).astype(np.float32)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft
 
+from pipeline.audio.compiled import load_librosa
 from pipeline.clock import SAMPLE_RATE
 
 SNR_STEPS = tuple(range(6, 31, 3))  # dB; Chen 2020 §3.2
@@ -42,9 +43,7 @@ def stretch(samples: np.ndarray, factor: float) -> np.ndarray:
 
 def revoice(samples: np.ndarray, factor: float) -> np.ndarray:
     """Somebody else's throat: pitch and formants `factor` times as high, at the same speed. (N,) to about (N,)."""
-    from librosa.effects import time_stretch
-
-    return time_stretch(stretch(samples, factor), rate=1 / factor, n_fft=512, hop_length=128)
+    return load_librosa().effects.time_stretch(stretch(samples, factor), rate=1 / factor, n_fft=512, hop_length=128)
 
 
 def _equalise(sound: np.ndarray, rng: np.random.Generator) -> np.ndarray:

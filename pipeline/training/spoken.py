@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from pipeline.audio.compiled import load_librosa
 from pipeline.audio.voice import voice_activity
 from pipeline.clock import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, frame_count
 from pipeline.drivers.level import speech_level
@@ -110,14 +111,13 @@ def phrase_ends(voice: np.ndarray) -> list[int]:
 
 def pitch(samples: np.ndarray) -> np.ndarray:
     """Pitch (T,) in Hz of sound (N,) at 16 kHz, 0 where it has none: YIN (de Cheveigné 2002) without octave leaps."""
-    from librosa import yin
     from scipy.ndimage import median_filter
 
     frames = frame_count(len(samples))
     before = (_WINDOW - SAMPLES_PER_FRAME) // 2
     padded = np.pad(samples.astype(np.float32), (before, frames * SAMPLES_PER_FRAME - len(samples) + _WINDOW))
     size = {"frame_length": _WINDOW, "hop_length": SAMPLES_PER_FRAME}
-    hertz = yin(padded, fmin=_LOWEST, fmax=_HIGHEST, sr=SAMPLE_RATE, center=False, **size)[:frames]
+    hertz = load_librosa().yin(padded, fmin=_LOWEST, fmax=_HIGHEST, sr=SAMPLE_RATE, center=False, **size)[:frames]
     windows = np.lib.stride_tricks.sliding_window_view(padded, _WINDOW)[::SAMPLES_PER_FRAME][:frames]
     lags = np.round(SAMPLE_RATE / hertz).astype(int)
     same = np.array([_likeness(window, lag) for window, lag in zip(windows, lags, strict=True)])
