@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import IO
 
-_PREFIX, _LOCK = "tete-a-tete-", "lock"
+_PREFIX, _NEW, _LOCK = "tete-a-tete-", "new-tete-a-tete-", "lock"
 _held: list[IO[bytes]] = []
 
 
@@ -28,11 +28,13 @@ def scratch_folder(name: str) -> Path:
 @functools.cache
 def _root() -> Path:
     clear_abandoned()
-    root = Path(tempfile.mkdtemp(prefix=_PREFIX))
-    atexit.register(shutil.rmtree, root, ignore_errors=True)
-    lock = open(root / _LOCK, "wb")  # noqa: SIM115 - held open, which holds the lock
+    new = Path(tempfile.mkdtemp(prefix=_NEW))
+    lock = open(new / _LOCK, "wb")  # noqa: SIM115 - held open, which holds the lock
     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     _held.append(lock)
+    # Named only now that it is locked: a process that starts at the same time would take it for abandoned.
+    root = new.rename(new.with_name(_PREFIX + new.name.removeprefix(_NEW)))
+    atexit.register(shutil.rmtree, root, ignore_errors=True)
     return root
 
 

@@ -26,7 +26,7 @@ def load_librosa() -> ModuleType:
     from filelock import FileLock, Timeout
 
     user = os.getuid() if hasattr(os, "getuid") else 0
-    lock = FileLock(Path(tempfile.gettempdir()) / f"tete-a-tete-{user}-librosa.lock", timeout=_PATIENCE)
+    lock = FileLock(Path(tempfile.gettempdir()) / f"librosa-{user}-tete-a-tete.lock", timeout=_PATIENCE)
     with contextlib.ExitStack() as stack:
         # Where no lock can be had, alone is what this process most likely is.
         with contextlib.suppress(OSError, NotImplementedError, Timeout):

@@ -96,6 +96,25 @@ def test_what_a_killed_page_left_is_gone_when_the_next_starts_and_a_living_ones_
             holder.wait()
 
 
+def test_pages_that_start_at_once_leave_one_another_alone(repository: Path, tmp_path: Path) -> None:
+    """Each looks for abandoned folders while the others make theirs."""
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    script = HOLDER.format(root=str(repository)).replace("time.sleep(60)", "sys.stdin.read()")
+    holders = [
+        subprocess.Popen(
+            [sys.executable, "-c", script], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(8)
+    ]
+    folders = [Path(holder.stdout.readline().strip()) for holder in holders]
+    try:
+        assert len(set(folders)) == 8 and all(folder.name.startswith("work-") and folder.is_dir() for folder in folders)
+    finally:
+        for holder in holders:
+            holder.communicate("")
+    assert not list(tmp_path.iterdir())
+
+
 def wait_for(url: str, process: subprocess.Popen) -> None:
     deadline = time.monotonic() + 60
     while True:
