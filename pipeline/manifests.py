@@ -29,6 +29,8 @@ TIMESTAMP = "TETE_C2PA_TIMESTAMP"
 _hashing = threading.Lock()
 """The library holds up to 512 MB of a large file while it hashes it; so one file after the other. (Its hashes in pieces
 need little, but with 0.38.1 a change in the last piece goes unnoticed.)"""
+_OTHER_CONTAINERS = (b"\x1aE\xdf\xa3", b"RIFF", b"OggS", b"fLaC")
+"""How files begin that can hold no manifest of ours, which is MP4's; the library takes them for damaged MP4s."""
 _LONG = 400  # characters; names in a stranger's file may have any length
 _OFFLINE: dict[str, Any] = {
     "verify": {"verify_trust": True, "ocsp_fetch": False, "remote_manifest_fetch": False},
@@ -123,6 +125,9 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest | None:
     if identities:
         settings["trust"] = {"trust_anchors": "".join(one.anchor for one in identities)}
     with open(path, "rb") as file, _hashing:
+        if file.read(4) in _OTHER_CONTAINERS:
+            return None
+        file.seek(0)
         try:
             with c2pa.Context.from_dict(settings) as context, c2pa.Reader("video/mp4", file, context=context) as reader:
                 found = json.loads(reader.json())

@@ -10,6 +10,7 @@ import stat
 import sys
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from heads import one_sentence, write_sound
@@ -73,6 +74,23 @@ def test_verify_on_the_command_line(clip: Path, tmp_path: Path, capsys: pytest.C
     assert main(["verify", str(changed), "--json"]) == 3
     told = json.loads(capsys.readouterr().out)
     assert told["state"] == "tampered" and not told["marked"] and not told["manifest"]["intact"]
+
+
+def test_a_clip_in_another_container_has_lost_its_signature_not_its_word(clip: Path, tmp_path: Path) -> None:
+    """Matroska holds no manifest: nobody tampered, but nothing is proven any more."""
+    other = tmp_path / "clip.mkv"
+    with av.open(str(clip)) as source, av.open(str(other), "w") as target:
+        target.metadata.update(source.metadata)
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(source.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    verdict = verify(other)
+    assert verdict.state == "unsigned" and verdict.settings["seed"] == 4
+    (tmp_path / "riff.avi").write_bytes(b"RIFF" + clip.read_bytes())
+    with pytest.raises(VideoError):
+        verify(tmp_path / "riff.avi")
 
 
 def test_real_footage_is_not_called_made(tmp_path: Path) -> None:
