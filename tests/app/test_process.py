@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.request
 from pathlib import Path
+from typing import IO
 
 import pytest
 from gradio_client import Client, handle_file
@@ -96,23 +97,25 @@ def test_what_a_killed_page_left_is_gone_when_the_next_starts_and_a_living_ones_
             holder.wait()
 
 
-def test_pages_that_start_at_once_leave_one_another_alone(repository: Path, tmp_path: Path) -> None:
-    """Each looks for abandoned folders while the others make theirs."""
-    environment = os.environ | {"TMPDIR": str(tmp_path)}
-    script = HOLDER.format(root=str(repository)).replace("time.sleep(60)", "sys.stdin.read()")
-    holders = [
-        subprocess.Popen(
-            [sys.executable, "-c", script], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        for _ in range(8)
-    ]
-    folders = [Path(holder.stdout.readline().strip()) for holder in holders]
-    try:
-        assert len(set(folders)) == 8 and all(folder.name.startswith("work-") and folder.is_dir() for folder in folders)
-    finally:
-        for holder in holders:
-            holder.communicate("")
-    assert not list(tmp_path.iterdir())
+def test_a_new_folder_is_not_taken_for_abandoned_before_it_is_locked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another page starts, and looks for abandoned folders, in the moment before this one's is locked."""
+    import app_scratch
+
+    lock = app_scratch.fcntl.flock
+
+    def late(file: IO[bytes], how: int) -> None:
+        monkeypatch.setattr(app_scratch.fcntl, "flock", lock)
+        app_scratch.clear_abandoned()
+        lock(file, how)
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(app_scratch.fcntl, "flock", late)
+    folder = app_scratch._root.__wrapped__()
+    assert folder.name.startswith("tete-a-tete-") and (folder / "lock").is_file()
+    app_scratch.clear_abandoned()
+    assert folder.is_dir(), "it is this process's, and alive"
 
 
 def wait_for(url: str, process: subprocess.Popen) -> None:
