@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -111,3 +112,30 @@ def test_places_that_cannot_be_written(tmp_path: Path, place: str):
         made().save(tmp_path / place)
     assert one_sentence(error.value)
     assert os.listdir(tmp_path) == ["folder"] and os.listdir(tmp_path / "folder") == []
+
+
+# --- the mouth's inside, where it was seen ---------------------------------------------------------------------------
+
+
+def seen(frames: int = 7) -> Coefficients:
+    return dataclasses.replace(made(frames), inside=np.random.default_rng(1).uniform(0, 2, (frames, 27)))
+
+
+def test_the_inside_is_a_part_like_the_others(tmp_path):
+    clip = seen()
+    assert clip.inside.dtype == np.float32 and (clip[2:5].inside == clip.inside[2:5]).all()
+    joined = Coefficients.concatenate([clip[:3], clip[3:]])
+    assert (joined.inside == clip.inside).all()
+    clip.save(tmp_path / "clip.safetensors")
+    assert (Coefficients.load(tmp_path / "clip.safetensors").inside == clip.inside).all()
+    made().save(tmp_path / "heard.safetensors")
+    assert Coefficients.load(tmp_path / "heard.safetensors").inside is None
+
+
+def test_it_is_checked_and_not_mixed_with_clips_that_lack_it():
+    with pytest.raises(ValueError, match=r"inside must have shape \(T, 27\)"):
+        dataclasses.replace(made(), inside=np.zeros((7, 9)))
+    with pytest.raises(ValueError, match="inside has 6 frames"):
+        dataclasses.replace(made(), inside=np.zeros((6, 27)))
+    with pytest.raises(ValueError, match="with and without"):
+        Coefficients.concatenate([seen(), made()])

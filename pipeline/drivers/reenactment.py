@@ -11,7 +11,9 @@ from pipeline.drivers.mouth import Mouth
 from pipeline.face.checks import several_faces
 from pipeline.face.follower import LOOK, FaceFollower, find_face, follow_face
 from pipeline.face.measures import lid_opening, lip_opening, lip_width
+from pipeline.face.mouth_inside import mouth_inside
 from pipeline.face.portrait import Portrait
+from pipeline.face.tracker import Face
 from pipeline.video import VideoReader
 
 _CHUNK = 50
@@ -62,11 +64,17 @@ class ReenactmentDriver:
         own = portrait.coefficients
         identity, crop, start = (None if self._relative else portrait.identity), None, None
         missing = total = 0
-        rest = np.concatenate([own.expression[0], own.pose[0]])
+        shown = mouth_inside(portrait.image, portrait.landmarks)
+        rest = np.concatenate([own.expression[0], own.pose[0], shown])
+        seen: list[np.ndarray] = []
+
+        def look(frame: np.ndarray, face: Face | None) -> None:
+            seen.append(shown if face is None else mouth_inside(frame, face.landmarks))
+
         last, presence = rest, 1.0
         chunks = (LOOK if self._relative else _CHUNK, _CHUNK)
         with FaceFollower() as follower:
-            for landmarks, found in follow_face(self._video, follower, chunks):
+            for landmarks, found in follow_face(self._video, follower, chunks, look):
                 total += len(found)
                 missing += int((~found).sum())
                 rows = np.tile(last, (len(found), 1))
@@ -75,13 +83,16 @@ class ReenactmentDriver:
                     crop = fitted.crop[0]
                     if start is None:
                         start = self._most_alike(fitted, identity)
-                    rows[found] = self._transfer(fitted, start)
+                    inside = shown + min(1.0, self._scales[0]) * (np.stack(seen)[found] - shown)
+                    rows[found] = np.concatenate([self._transfer(fitted, start), inside], -1)
+                seen.clear()
                 for i, there in enumerate(found):
                     last = rows[i].copy() if there else last
                     # The last known face is let go, not frozen in mid-word; one that is back is not jumped to.
                     presence = min(1.0, max(0.0, presence + (1 if there else -1) / _RETURN))
                     rows[i] = rest + presence**2 * (3 - 2 * presence) * (last - rest)
-                yield Coefficients(rows[:, :64], rows[:, 64:], np.tile(own.crop[0], (len(rows), 1)))
+                crops = np.tile(own.crop[0], (len(rows), 1))
+                yield Coefficients(rows[:, :64], rows[:, 64:70], crops, inside=rows[:, 70:])
         if missing:
             self._warnings.append(f"No face was found in {missing} of {total} frames; the head rests there.")
 

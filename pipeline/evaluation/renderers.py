@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -33,6 +33,7 @@ from pipeline.evaluation.steadiness import StillMeter
 from pipeline.evaluation.suites import SuiteOptions
 from pipeline.evaluation.tables import Check, Column, Row, Table
 from pipeline.evaluation.tracks import Track, TrackRecorder, track_video
+from pipeline.face.mouth_inside import mouth_inside
 from pipeline.postprocess.alignment import cut_face, to_template
 from pipeline.postprocess.smoothing import smooth_coefficients
 from pipeline.renderers import RENDERERS, load_renderer, renderers_with_weights
@@ -192,15 +193,19 @@ def _read(pipeline: ConversationalHeadPipeline, task: Clip, options: SuiteOption
         raise VideoError("No frames with a face follow the first one.")
     runs = _runs(count)
     wanted = {0, *(index for run in runs for index in run)}
-    frames = enumerate(islice(VideoReader(task.path), first, first + count))
-    real = {index: _even(frame) for index, frame in frames if index in wanted}
+    real, inside = {}, []
+    for index, frame in enumerate(islice(VideoReader(task.path), first, first + count)):
+        inside.append(mouth_inside(frame, track.landmarks[first + index]))
+        if index in wanted:
+            real[index] = _even(frame)
     portrait = pipeline.portrait(real[0], options.size)
     own = real[0].shape[1::-1]
     real = {index: _resized(frame, portrait.size) for index, frame in real.items()}
     part = slice(first, first + count)
     landmarks = Track(track.landmarks[part], track.found[part], own).scaled(portrait.size).landmarks
     _, coefficients = pipeline.model.fit(landmarks, portrait.size, portrait.identity)
-    return _Truth(portrait, smooth_coefficients(coefficients, 1), real, landmarks, runs)
+    coefficients = smooth_coefficients(replace(coefficients, inside=np.stack(inside)), 1)
+    return _Truth(portrait, coefficients, real, landmarks, runs)
 
 
 def _runs(count: int) -> list[range]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -89,7 +89,10 @@ def no_face(video: VideoReader) -> VideoError:
 
 
 def follow_face(
-    frames: Iterable[np.ndarray], follower: FaceFollower, chunks: tuple[int, int]
+    frames: Iterable[np.ndarray],
+    follower: FaceFollower,
+    chunks: tuple[int, int],
+    look: Callable[[np.ndarray, Face | None], None] | None = None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """One face's landmarks (T, 478, 3) in pixels, and whether (T,) each frame has it, in chunks.
 
@@ -97,9 +100,17 @@ def follow_face(
         frames: (H, W, 3) uint8 RGB each.
         follower: a new one; it belongs to the thread that iterates.
         chunks: frames in the first chunk, and in all further ones but the last.
+        look: shown each frame with its face before its chunk is given out.
     """
     frames, size = iter(frames), chunks[0]
-    while faces := [follower.follow(frame) for frame in islice(frames, size)]:
+
+    def follow(frame: np.ndarray) -> Face | None:
+        face = follower.follow(frame)
+        if look is not None:
+            look(frame, face)
+        return face
+
+    while faces := [follow(frame) for frame in islice(frames, size)]:
         found = np.array([face is not None for face in faces])
         nowhere = np.zeros((LANDMARKS, 3), np.float32)
         yield np.stack([nowhere if face is None else face.landmarks for face in faces]), found

@@ -11,8 +11,6 @@ import numpy as np
 
 from pipeline.coefficients import Coefficients
 
-_PARTS = ("expression", "pose", "crop")
-
 
 def smooth_coefficients(coefficients: Coefficients, half_window: int = 2) -> Coefficients:
     """Average each frame with its neighbours under a raised-cosine window.
@@ -20,7 +18,7 @@ def smooth_coefficients(coefficients: Coefficients, half_window: int = 2) -> Coe
     The window shrinks at both ends, so the first and the last frame are unchanged and no frame is lost.
 
     Args:
-        coefficients: expression (T, 64), pose (T, 6) and crop (T, 3).
+        coefficients: of T frames; all their parts are smoothed.
         half_window: neighbours on each side; 0 returns the input.
 
     Raises:
@@ -78,15 +76,15 @@ def _smoothed(clip: Coefficients, half_window: int, start: int, stop: int, first
     weights = np.array([_weights(half, half_window) for half in range(half_window + 1)])[reach]
     offsets = np.arange(-half_window, half_window + 1)
     at = np.clip(frames[:, None] + offsets - first, 0, len(clip) - 1)  # beyond the ends the weight is zero
-    parts = []
-    for name in _PARTS:
+    parts = {}
+    for name in clip.widths():
         values = getattr(clip, name).astype(np.float64)
         # Summed neighbour by neighbour: the order, and so the last bit, is the same however the clip was cut.
         total = np.zeros((len(frames), values.shape[1]))
         for column in range(len(offsets)):
             total += weights[:, column : column + 1] * values[at[:, column]]
-        parts.append(total)
-    return Coefficients(*parts, fps=clip.fps)
+        parts[name] = total
+    return Coefficients(**parts, fps=clip.fps)
 
 
 def _weights(half: int, half_window: int) -> np.ndarray:

@@ -79,7 +79,9 @@ class MeshRenderer:
             job: Future[None] | None = None
             for first in range(0, len(coefficients), _BATCH):
                 part = coefficients[first : first + _BATCH]
-                drawn = [self._draw(*row) for row in zip(part.expression, part.pose, part.crop, strict=True)]
+                inside = [None] * len(part) if part.inside is None else part.inside
+                rows = zip(part.expression, part.pose, part.crop, inside, strict=True)
+                drawn = [self._draw(*row) for row in rows]
                 if job is not None:
                     job.result()
                     yield from (done.frame for done in batch)
@@ -99,7 +101,9 @@ class MeshRenderer:
         if self._painter is not None:
             self._painter.paint(batch)
 
-    def _draw(self, expression: np.ndarray, pose: np.ndarray, crop: np.ndarray) -> Drawn:
+    def _draw(
+        self, expression: np.ndarray, pose: np.ndarray, crop: np.ndarray, inside: np.ndarray | None = None
+    ) -> Drawn:
         x0, y0, x1, y1 = self._window
         layers = self._filled.result()
         target, depth, placed = self.scene.place(expression, pose, crop)
@@ -110,7 +114,7 @@ class MeshRenderer:
         moved = cv2.remap(layers.foreground, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         frame = self.portrait.image.copy()
         fuse(moved, layers.plate[y0:y1, x0:x1], frame[y0:y1, x0:x1])
-        return Drawn(frame, target, placed, np.concatenate([expression, pose]))
+        return Drawn(frame, target, placed, np.concatenate([expression, pose]), inside)
 
     def _find_window(self) -> tuple[int, int, int, int]:
         """The part of the picture that the mesh can reach: its outermost ring stays where it is."""

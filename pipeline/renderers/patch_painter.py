@@ -51,12 +51,14 @@ class PatchNetworks(HubComponent):
 
 @dataclass(frozen=True)
 class Drawn:
-    """A frame as the mesh drew it, with where its vertices are, how the head is placed, and its β and p (70,)."""
+    """A frame as the mesh drew it, with where its vertices are, how the head is placed, its β and p (70,), and what the
+    mouth's inside shows (27,) where that was seen."""
 
     frame: np.ndarray
     points: np.ndarray
     placement: Placement
     motion: np.ndarray
+    inside: np.ndarray | None = None
 
 
 class PatchPainter:

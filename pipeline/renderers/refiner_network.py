@@ -1,9 +1,10 @@
 """The network that corrects a mouth on its grid: what to add to each of its points.
 
 It sees the mouth as the mesh drew it and as the portrait shows it, both on their grids and as shares of the portrait's
-skin colour, so that light and complexion matter little; how far β and p have gone from the portrait's; and the mouth's
-shape. Pictures go in and come out as a few components each. Where nothing has moved nothing is added: the portrait's
-own coefficients give back the portrait.
+skin colour, so that light and complexion matter little; how far β and p have gone from the portrait's; the mouth's
+shape; and what shows between the lips, where the driving face was seen. Where it was only heard, another small network
+guesses that from all the rest. Pictures go in and come out as a few components each. Where nothing has moved nothing is
+added: the portrait's own coefficients give back the portrait.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.coefficients import EXPRESSION_DIM, POSE_DIM
+from pipeline.face.mouth_inside import INSIDE_DIM
 from pipeline.renderers.mouth_grid import COLUMNS, PARTS, ROWS, SHAPE_DIM
 
 MOTION_DIM = EXPRESSION_DIM + POSE_DIM
@@ -36,7 +38,7 @@ class RefinerNetwork(nn.Module):
     """
 
     def __init__(
-        self, seen: int = 72, made: int = 144, hidden: int = 256, members: int = 4, strength: float = 0.75
+        self, seen: int = 72, made: int = 144, hidden: int = 512, members: int = 4, strength: float = 0.9
     ) -> None:
         super().__init__()
         self.config = {"seen": seen, "made": made, "hidden": hidden, "members": members, "strength": strength}
@@ -45,25 +47,34 @@ class RefinerNetwork(nn.Module):
         self.register_buffer("change_basis", torch.zeros(_COARSE, seen))
         self.register_buffer("portrait_mean", torch.zeros(_COARSE))
         self.register_buffer("portrait_basis", torch.zeros(_COARSE, seen))
-        features = 2 * seen + MOTION_DIM + 2 * SHAPE_DIM
+        known = 2 * seen + MOTION_DIM + 2 * SHAPE_DIM + INSIDE_DIM
+        features = known + INSIDE_DIM
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("spread", torch.ones(features))
         self.register_buffer("answer_mean", torch.zeros(_PIXELS))
         self.register_buffer("answer_basis", torch.zeros(made, _PIXELS))
+        self.guess = _Member(known, hidden, INSIDE_DIM)
         self.members = nn.ModuleList(_Member(features, hidden, made) for _ in range(members))
 
-    def features(self, drawn: Tensor, portrait: Tensor, motion: Tensor, shape: Tensor) -> Tensor:
+    def features(
+        self, drawn: Tensor, portrait: Tensor, motion: Tensor, shape: Tensor, shown: Tensor, inside: Tensor
+    ) -> Tensor:
         """(B, F) what the members see, in standard deviations; arguments as for `forward`."""
-        found = self.components(drawn, portrait, motion, shape)
-        return ((found - self.mean) / self.spread).clamp(-_FARTHEST, _FARTHEST)
+        found = self.components(drawn, portrait, motion, shape, shown, inside)
+        found = ((found - self.mean) / self.spread).clamp(-_FARTHEST, _FARTHEST)
+        known, seen = found[:, :-INSIDE_DIM], found[:, -INSIDE_DIM:]
+        unseen = seen.isnan()
+        return torch.cat([known, torch.where(unseen, self.guess(known), seen) if unseen.any() else seen], 1)
 
-    def components(self, drawn: Tensor, portrait: Tensor, motion: Tensor, shape: Tensor) -> Tensor:
-        """(B, F) components of both pictures, motion and shape; arguments as for `forward`."""
+    def components(
+        self, drawn: Tensor, portrait: Tensor, motion: Tensor, shape: Tensor, shown: Tensor, inside: Tensor
+    ) -> Tensor:
+        """(B, F) components of both pictures, motion, shape and insides; arguments as for `forward`."""
         skin = skin_of(portrait)
         drawn, portrait = coarse(drawn / skin), coarse(portrait / skin)
         change = (drawn - portrait - self.change_mean) @ self.change_basis
         own = (portrait - self.portrait_mean) @ self.portrait_basis
-        return torch.cat([change, own, motion, shape / 20], 1)
+        return torch.cat([change, own, motion, shape / 20, shown, inside - shown], 1)
 
     def answer(self, features: Tensor, member: int | None = None) -> Tensor:
         """(B, 34, 40, 3) what to add, as shares of the skin's colour, by all members or one."""
@@ -71,7 +82,9 @@ class RefinerNetwork(nn.Module):
         made = torch.stack([one(features) for one in members]).mean(0)
         return (made @ self.answer_basis + self.answer_mean).view(-1, ROWS, COLUMNS, 3)
 
-    def forward(self, drawn: Tensor, portrait: Tensor, motion: Tensor, shape: Tensor) -> Tensor:
+    def forward(
+        self, drawn: Tensor, portrait: Tensor, motion: Tensor, shape: Tensor, shown: Tensor, inside: Tensor
+    ) -> Tensor:
         """What to add to the drawn mouths, (B, 34, 40, 3) on 0..1.
 
         Args:
@@ -79,8 +92,10 @@ class RefinerNetwork(nn.Module):
             portrait: (B, 34, 40, 3) in 0..1, the portrait's.
             motion: (B, 70) β and p less the portrait's.
             shape: (B, 20) the shapes of both, see `MouthGrid`.
+            shown: (B, 27) what shows inside the portrait's mouth, see `mouth_inside`.
+            inside: (B, 27) and inside the driving one; rows of NaN where that was not seen.
         """
-        made = self.answer(self.features(drawn, portrait, motion, shape))
+        made = self.answer(self.features(drawn, portrait, motion, shape, shown, inside))
         return self.share(portrait, motion) * made
 
     def share(self, portrait: Tensor, motion: Tensor) -> Tensor:

@@ -1,9 +1,10 @@
 """Train the refiner: mouths as the mesh draws them, corrected towards the real ones, on their grids.
 
-The pictures' components come first, then the best linear answer in closed form, then what small networks add to it,
-each taught on other speakers and none for long: there are few people to learn from, and what holds of them need not
-hold of others. What is asked of it at the end is asked here: the error in dB, and change from frame to frame only where
-the real frames change. Speakers held out judge; the corpus's own `val` is left alone.
+The pictures' components come first, then a guess of what shows between the lips for when nobody saw it, then the best
+linear answer in closed form, then what small networks add to it, each taught on other speakers and none for long: there
+are few people to learn from, and what holds of them need not hold of others. What is asked of it at the end is asked
+here: the error in dB, and change from frame to frame only where the real frames change. Speakers held out judge; the
+corpus's own `val` is left alone.
 """
 
 from __future__ import annotations
@@ -11,15 +12,17 @@ from __future__ import annotations
 import zlib
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
 from pipeline.coefficients import EXPRESSION_DIM, POSE_DIM
 from pipeline.face.morphable import MorphableModel
+from pipeline.face.mouth_inside import INSIDE_DIM
 from pipeline.face.topology import mirror_indices
 from pipeline.hub import find_weights
 from pipeline.renderers.mouth_grid import CROP, SHAPE_DIM
@@ -29,13 +32,15 @@ from pipeline.training.corpus import read_manifest
 from pipeline.training.refiner_lessons import RefinerLesson, prepare
 
 _HELD_OUT = 8  # one speaker in so many judges
-_EPOCHS = 8
+_EPOCHS = 20
 _BATCH = 128  # pairs of neighbouring frames
 _LEARNING_RATE = 1e-3
 _DECAY = 0.3
 _RIDGE = 0.9  # a frame
 _FINEST = 2e-4  # squared error below which little more is to be won
 _STEADY, _STEADIEST = 1.0, 2e-5  # how much change from frame to frame counts, and squared change that is none
+_STILL, _STILLEST = 0.5, 3e-4  # how much change counts where nothing changes, and change that is none
+_MOVES = 0.012  # a point that changes more is not still
 _SAMPLES = 3000  # pictures that components are found in
 
 
@@ -53,6 +58,8 @@ class Pairs:
     portrait: Tensor
     motion: Tensor
     shape: Tensor
+    shown: Tensor
+    inside: Tensor
     rows: Tensor
     speaker: np.ndarray
     weight: np.ndarray
@@ -68,7 +75,15 @@ class Pairs:
             shape[:, [first, first + 1]] = CROP.width - 1 - self.shape[:, [first + 1, first]]
         drawn, truth, portrait = (part.flip(2) for part in (self.drawn, self.truth, self.portrait))
         motion = self.motion @ torch.from_numpy(mirror)
-        return Pairs(drawn, truth, portrait, motion, shape, self.rows, self.speaker, self.weight)
+        shown, inside = (mirrored_inside(part) for part in (self.shown, self.inside))
+        return replace(
+            self, drawn=drawn, truth=truth, portrait=portrait, motion=motion, shape=shape, shown=shown, inside=inside
+        )
+
+    def seen(self, rows: np.ndarray | slice) -> tuple[Tensor, ...]:
+        """What a network is given of some rows, in the order of its `forward`."""
+        parts = (self.drawn, self.portrait, self.motion, self.shape, self.shown, self.inside)
+        return tuple(part[rows] for part in parts)
 
 
 def main(corpus: Path, output: Path, cache: Path = Path("cache"), **_: object) -> None:
@@ -87,7 +102,7 @@ def read_pairs(paths: list[Path], speakers: dict[str, str]) -> Pairs:
     owners = [speakers[path.stem] for path in paths]
     parts = {
         name: torch.from_numpy(np.concatenate([getattr(lesson, name) for lesson in lessons]))
-        for name in ("drawn", "truth", "portrait", "motion", "shape", "rows")
+        for name in ("drawn", "truth", "portrait", "motion", "shape", "shown", "inside", "rows")
     }
     pictures = {name: part.float() / 255 for name, part in parts.items() if part.dtype == torch.uint8}
     # Sharp footage teaches more, and a speaker's second clip less than the first.
@@ -114,30 +129,33 @@ def train(
     views = [pairs, pairs.mirrored(mirror)]
     _find_components(network, views, chosen, random)
     with torch.no_grad():
-        raw = [network.components(view.drawn, view.portrait, view.motion, view.shape) for view in views]
+        raw = [network.components(*view.seen(slice(None))) for view in views]
         network.mean, network.spread = (one(torch.cat(raw)[_rows(chosen)], 0) for one in (torch.mean, torch.std))
         network.spread.clamp_(min=1e-4)
-        seen = [network.features(view.drawn, view.portrait, view.motion, view.shape) for view in views]
+        seen = [network.features(*view.seen(slice(None))) for view in views]
+    _teach_guess(network, seen, pairs, chosen, epochs, random)
+    log(f"insides guessed: {judge_guess(network, seen[0], pairs):.1%} of their variance")
     log(f"to begin with: {judge(network, pairs)}")
-    for index, member in enumerate(network.members):
+    for index in range(len(network.members)):
         own = [pair for pair in chosen if (zlib.crc32(pairs.speaker[pair].encode()) // _HELD_OUT) % 6 != index]
         _solve_linear(network, index, views, seen, np.array(own))
         _teach(network, index, views, seen, np.array(own), epochs, random)
         log(f"member {index}: {judge(network, pairs, index)}")
-        member.eval()
     log(f"together: {judge(network, pairs)}")
+    log(f"insides not seen: {judge(network, pairs, unseen=True)}")
     return network.eval()
 
 
-def judge(network: RefinerNetwork, pairs: Pairs, member: int | None = None) -> dict[str, float]:
+def judge(network: RefinerNetwork, pairs: Pairs, member: int | None = None, unseen: bool = False) -> dict[str, float]:
     """On speakers held out: dB of the mouth as drawn and how many the correction wins, and how much the change from
-    frame to frame grows."""
+    frame to frame grows; with the inside of the driving mouth seen or not."""
     rows = _rows(np.flatnonzero(pairs.held_out()))
     network.eval()
     with torch.no_grad():
-        portrait, motion = pairs.portrait[rows], pairs.motion[rows]
-        drawn, truth = pairs.drawn[rows], pairs.truth[rows]
-        features = network.features(drawn, portrait, motion, pairs.shape[rows])
+        drawn, portrait, motion, shape, shown, inside = pairs.seen(rows)
+        truth = pairs.truth[rows]
+        inside = torch.full_like(inside, torch.nan) if unseen else inside
+        features = network.features(drawn, portrait, motion, shape, shown, inside)
         made = (drawn + network.share(portrait, motion) * network.answer(features, member)).clamp(0, 1)
         before, after = (-10 * torch.log10(_squared(one - truth, pairs.rows[rows]) + 1e-5) for one in (drawn, made))
         still = ((truth[1::2] - truth[::2]).abs().amax(-1, keepdim=True) < 0.015).float()
@@ -149,6 +167,21 @@ def judge(network: RefinerNetwork, pairs: Pairs, member: int | None = None) -> d
         "flicker": round(float(changes[0]), 3),
         "flicker then": round(float(changes[1]), 3),
     }
+
+
+def judge_guess(network: RefinerNetwork, features: Tensor, pairs: Pairs) -> float:
+    """On speakers held out: the share of the variance of what shows inside that is guessed."""
+    rows = _rows(np.flatnonzero(pairs.held_out()))
+    network.eval()
+    with torch.no_grad():
+        known, wanted = features[rows].split([features.shape[1] - INSIDE_DIM, INSIDE_DIM], 1)
+        missed = (network.guess(known) - wanted).square().sum() / (wanted - wanted.mean(0)).square().sum()
+    return 1 - float(missed)
+
+
+def mirrored_inside(inside: Tensor) -> Tensor:
+    """(N, 27) what shows inside mouths seen in a mirror."""
+    return inside.unflatten(1, (3, 3, 3)).flip(2).flatten(1)
 
 
 def mirroring(model: MorphableModel) -> np.ndarray:
@@ -170,6 +203,14 @@ def _rows(pairs: np.ndarray) -> np.ndarray:
 def _wanted(view: Pairs, rows: np.ndarray) -> Tensor:
     """(B, 34, 40, 3) what should be added, as shares of the skin's colour."""
     return (view.truth[rows] - view.drawn[rows]) / skin_of(view.portrait[rows])
+
+
+def _restless(made: Tensor, real: Tensor, rows: Tensor) -> Tensor:
+    """(B / 2,) how much made grids change from frame to frame where the real ones stand still."""
+    change = (real[1::2] - real[::2]).abs().mean(-1)
+    still = torch.exp(-((functional.avg_pool2d(change[:, None], 3, 1, 1)[:, 0] / _MOVES) ** 2))
+    unrest = (made[1::2] - made[::2]).abs().mean(-1)
+    return ((still * unrest).mean(2) * rows[::2]).sum(1)
 
 
 def _squared(error: Tensor, rows: Tensor) -> Tensor:
@@ -219,6 +260,25 @@ def _solve_linear(
         network.members[index].linear.bias.copy_(solved[-1])
 
 
+def _teach_guess(
+    network: RefinerNetwork,
+    seen: list[Tensor],
+    pairs: Pairs,
+    chosen: np.ndarray,
+    epochs: int,
+    random: np.random.Generator,
+) -> None:
+    odds = pairs.weight[chosen] / pairs.weight[chosen].sum()
+    known = seen[0].shape[1] - INSIDE_DIM
+
+    def loss() -> Tensor:
+        rows = _rows(random.choice(chosen, _BATCH, p=odds))
+        given, wanted = seen[int(random.integers(2))][rows].split([known, INSIDE_DIM], 1)
+        return (network.guess(given) - wanted).square().mean()
+
+    _descend(network.guess, epochs * len(chosen) // _BATCH, loss)
+
+
 def _teach(
     network: RefinerNetwork,
     index: int,
@@ -228,13 +288,9 @@ def _teach(
     epochs: int,
     random: np.random.Generator,
 ) -> None:
-    member = network.members[index].train()
     odds = views[0].weight[chosen] / views[0].weight[chosen].sum()
-    optimiser = torch.optim.AdamW(member.parameters(), _LEARNING_RATE, weight_decay=_DECAY)
-    steps = epochs * len(chosen) // _BATCH
-    for step in range(steps):
-        for group in optimiser.param_groups:
-            group["lr"] = _LEARNING_RATE * min(1, step / 100) * (0.5 + 0.5 * np.cos(np.pi * step / steps))
+
+    def loss() -> Tensor:
         side = int(random.integers(2))
         view, rows = views[side], _rows(random.choice(chosen, _BATCH, p=odds))
         share = moved(view.motion[rows])[:, None, None, None]
@@ -243,6 +299,20 @@ def _teach(
         squared = _squared(error, view.rows[rows])
         step_error = _squared(error[1::2] - error[::2], view.rows[rows][::2])
         loss = torch.log(squared + _FINEST).mean() + _STEADY * torch.log(step_error + _STEADIEST).mean()
+        real = view.truth[rows]
+        return loss + _STILL * torch.log(_restless(real + error, real, view.rows[rows]) + _STILLEST).mean()
+
+    _descend(network.members[index], epochs * len(chosen) // _BATCH, loss)
+
+
+def _descend(module: nn.Module, steps: int, loss: Callable[[], Tensor]) -> None:
+    """Teach a module, with a rate that rises for a moment and then falls to nothing."""
+    module.train()
+    optimiser = torch.optim.AdamW(module.parameters(), _LEARNING_RATE, weight_decay=_DECAY)
+    for step in range(steps):
+        for group in optimiser.param_groups:
+            group["lr"] = _LEARNING_RATE * min(1, step / 100) * (0.5 + 0.5 * np.cos(np.pi * step / steps))
         optimiser.zero_grad()
-        loss.backward()
+        loss().backward()
         optimiser.step()
+    module.eval()

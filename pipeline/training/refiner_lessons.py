@@ -11,7 +11,7 @@ from __future__ import annotations
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import cv2
@@ -20,6 +20,7 @@ import numpy as np
 from pipeline.errors import PortraitError
 from pipeline.face import measures
 from pipeline.face.morphable import MorphableModel, placement
+from pipeline.face.mouth_inside import mouth_inside
 from pipeline.face.portrait import Portrait
 from pipeline.face.tracker import FaceTracker
 from pipeline.hub import Weights
@@ -30,10 +31,11 @@ from pipeline.renderers.patches import PatchFrame
 from pipeline.training.corpus import CorpusFile, read_manifest
 from pipeline.training.footage import Footage, read_footage
 
+_FOLDER = "refiner-2"  # another name whenever lessons change
 KINDS = ("talk", "synthetic", "silent")
 _CLIPS_A_SPEAKER = 3
 _LONGEST = 160  # frames of a clip
-_PAIRS = 10  # of neighbouring frames, for each portrait
+_PAIRS = 16  # of neighbouring frames, for each portrait
 _SMALL = 448  # clips of at least this short side are half of the time reduced to 256, the other size that is asked for
 
 
@@ -47,6 +49,8 @@ class RefinerLesson:
         portrait: (N, 34, 40, 3) uint8, the portrait's, on its own grid.
         motion: (N, 70) float32, β and p less the portrait's.
         shape: (N, 20) float32, the shapes of both grids.
+        shown: (N, 27) float32, what shows inside the portrait's mouth.
+        inside: (N, 27) float32, what shows inside the real one.
         rows: (N, 34) float32, the share of the area that each row stands for.
         scale: (N,) float32, pixels a face height.
     """
@@ -56,6 +60,8 @@ class RefinerLesson:
     portrait: np.ndarray
     motion: np.ndarray
     shape: np.ndarray
+    shown: np.ndarray
+    inside: np.ndarray
     rows: np.ndarray
     scale: np.ndarray
 
@@ -90,7 +96,7 @@ def prepare(
         log: told of each clip that is made.
         part: (i, n) makes every nth clip from the ith, so that several processes may share the work.
     """
-    folder = cache / "refiner"
+    folder = cache / _FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     model = MorphableModel.load(weights.component("face"))
     made = []
@@ -139,13 +145,17 @@ def _samples(
     scene: Footage, portrait: Portrait, targets: np.ndarray, weights: Weights
 ) -> list[tuple[np.ndarray | float, ...]]:
     renderer = MeshRenderer.load(weights, portrait)
-    fitted = smooth_coefficients(scene.fit(portrait, np.arange(len(scene.frames))), 1)[targets]
+    fitted = scene.fit(portrait, np.arange(len(scene.frames)))
+    seen = np.stack([mouth_inside(*pair) for pair in zip(scene.frames, scene.landmarks, strict=True)])
+    fitted = smooth_coefficients(replace(fitted, inside=seen), 1)[targets]
+    assert fitted.inside is not None
     own, place = portrait.coefficients, PatchFrame(CROP, renderer.scene.unposed)
     to_picture = place.to_picture(*placement(own.pose[0], own.crop[0], portrait.size))
     at_rest = MouthGrid.of(place.openings(portrait.landmarks[:, :2].astype(np.float64), to_picture))
     if at_rest is None:
         return []
     shown = at_rest.take(place.cut(portrait.image, to_picture))
+    inside = mouth_inside(portrait.image, portrait.landmarks)
     cut = []
     for i, frame in enumerate(renderer.render(fitted)):
         expression, pose, crop = fitted.expression[i], fitted.pose[i], fitted.crop[i]
@@ -157,7 +167,7 @@ def _samples(
         drawn, truth = (grid.take(place.cut(picture, to_picture)) for picture in (frame, scene.frames[targets[i]]))
         motion = np.concatenate([expression - own.expression[0], pose - own.pose[0]])
         shape = np.concatenate([grid.shape, at_rest.shape])
-        cut.append((drawn, truth, shown, motion, shape, grid.weights(), placed[1]))
+        cut.append((drawn, truth, shown, motion, shape, inside, fitted.inside[i], grid.weights(), placed[1]))
     return cut
 
 

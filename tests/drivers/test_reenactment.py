@@ -11,8 +11,10 @@ from heads import one_sentence
 
 from pipeline.coefficients import Coefficients
 from pipeline.errors import InputError, VideoError
+from pipeline.evaluation.tracks import track_frames
 from pipeline.face.measures import lip_opening
 from pipeline.face.morphable import placement
+from pipeline.face.mouth_inside import mouth_inside
 from pipeline.face.portrait import Portrait
 from pipeline.renderers.mesh import MeshRenderer
 from pipeline.video import VideoReader, VideoWriter
@@ -65,6 +67,19 @@ def test_another_person_moves_as_the_driving_one_and_stays_in_place(pipe, portra
     assert (made.crop == portrait.coefficients.crop).all()
     away = np.linalg.norm(centres(made, portrait) - centres(portrait.coefficients, portrait), axis=1)
     assert away.max() < 0.15 * portrait.scale
+
+
+def test_what_shows_inside_the_driving_mouth_is_carried_along(pipe, portraits, driving):
+    """And not at all where expressions are not."""
+    portrait = portraits["man_beard"]
+    shown = mouth_inside(portrait.image, portrait.landmarks)
+    made = pipe.reenact(portrait, driving).coefficients
+    frames = list(VideoReader(driving))
+    wanted = mouth_inside(frames[4], track_frames(frames).landmarks[4])
+    assert made.inside.shape == (FRAMES, 27)
+    assert np.abs(made.inside[4] - wanted).mean() < 0.5 * np.abs(shown - wanted).mean()
+    still = pipe.reenact(portrait, driving, expression_scale=0.0).coefficients
+    assert np.abs(still.inside - shown).max() < 1e-5
 
 
 def test_the_same_person_is_taken_over_as_is(pipe, portraits, driving, motion):
