@@ -37,6 +37,7 @@ from app_queue import Moment
 from app_share import ShareBox, share_options, shares_of_environment
 from app_texts import LANGUAGES, reworded, with_texts, worded
 from pipeline.errors import Cancelled, InputError
+from pipeline.renderers import DEFAULT_RENDERER
 from pipeline.sharing import Shares
 from pipeline.threads import settle_process
 
@@ -246,7 +247,7 @@ def build_app(
     factory: Callable[[], Any],
     limits: Limits | None = None,
     shares: Shares | None = None,
-    renderer: str = "mesh",
+    renderer: str = DEFAULT_RENDERER,
 ) -> tuple[gr.Blocks, Studio]:
     """The page around the pipeline that `factory` makes.
 
@@ -328,7 +329,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     settle_process()
     shares = shares_of_environment()
-    renderer = os.environ.get("TETE_RENDERER") or "mesh"
+    renderer = os.environ.get("TETE_RENDERER") or DEFAULT_RENDERER
     page, studio = build_app(load_pipeline, Limits.from_environment(), shares, renderer)
     studio.warm()
     try:

@@ -30,7 +30,7 @@ from app_scratch import scratch_folder
 from pipeline.coefficients import Coefficients
 from pipeline.errors import InputError
 from pipeline.movement import Movement, movement_of
-from pipeline.renderers import wants_gpu
+from pipeline.renderers import DEFAULT_RENDERER, wants_gpu
 from pipeline.video.live import FIRST_PIECE
 
 Progress = Callable[[str, int, int], None]
@@ -82,7 +82,9 @@ class Studio:
         renderer: what draws all clips.
     """
 
-    def __init__(self, factory: Callable[[], Any], limits: Limits | None = None, renderer: str = "mesh") -> None:
+    def __init__(
+        self, factory: Callable[[], Any], limits: Limits | None = None, renderer: str = DEFAULT_RENDERER
+    ) -> None:
         self.limits = limits or Limits()
         self._renderer = renderer
         self._lent = app_zero.lent() if app_zero.on_zero_gpu() else None

@@ -22,6 +22,7 @@ from starlette.routing import BaseRoute, Mount, Route
 
 from app_texts import say
 from pipeline.errors import ShareError
+from pipeline.renderers import DEFAULT_RENDERER
 from pipeline.sharing import CLIP, POSTER, Share, Shares
 
 ROOT = Path(__file__).resolve().parent
@@ -230,7 +231,7 @@ def _clip_page(share: Share, base: str, language: str) -> str:
     settings = "".join(
         f"<div><dt>{text(key)}</dt><dd>{html.escape(_shown(name, share.settings[name], language))}</dd></div>"
         for name, key in _SETTINGS.items()
-        if name in share.settings and (name, share.settings[name]) != ("renderer", "mesh")  # the usual one
+        if name in share.settings and (name, share.settings[name]) != ("renderer", DEFAULT_RENDERER)
     )
     title = text(f"shared_{share.mode}")
     texts = {

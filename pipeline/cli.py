@@ -19,7 +19,7 @@ from typing import Any
 
 from pipeline.attitudes import ATTITUDES
 from pipeline.errors import InputError, OutputError
-from pipeline.renderers import RENDERERS
+from pipeline.renderers import DEFAULT_RENDERER, RENDERERS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -89,9 +89,15 @@ def _parser() -> argparse.ArgumentParser:
         help="on the corpus",
     )
     evaluate.add_argument(
-        "--renderer", action="append", metavar="NAME", help="with --suite renderers; may be repeated (default: all)"
+        "--renderer",
+        action="append",
+        metavar="NAME",
+        help="what draws; --suite renderers compares several (default: all)",
     )
     evaluate.add_argument("--size", type=int, help="with --suite renderers: pixels of the longer side")
+    evaluate.add_argument(
+        "--heard", action="store_true", help="with --suite renderers: as if driving mouths were heard and not seen"
+    )
     evaluate.add_argument("--weights", help="with --suite renderers: folder or Hub repository (default: embedded)")
     evaluate.add_argument("--corpus", default="../shared/corpus", help="folder of the corpus (default %(default)s)")
     evaluate.add_argument("--split", default="val", choices=("val", "train", "all"))
@@ -168,7 +174,9 @@ def _command(commands: Any, name: str, run: Callable[[argparse.Namespace], int |
 def _add_making(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", required=True, metavar="OUT.mp4", help="the clip to write")
     parser.add_argument("--weights", help="folder or Hub repository (default: embedded)")
-    parser.add_argument("--renderer", default="mesh", choices=tuple(RENDERERS), help="others need their weights")
+    parser.add_argument(
+        "--renderer", default=DEFAULT_RENDERER, choices=tuple(RENDERERS), help="others need their weights"
+    )
     parser.add_argument(
         "--reference", nargs="+", metavar="FILE", default=[], help="more pictures or a short video of the same person"
     )

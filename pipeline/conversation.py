@@ -21,7 +21,7 @@ from pipeline.face.portrait import Portrait
 from pipeline.hub import HubOptions, Weights, find_weights
 from pipeline.hub_share import SharedWeights
 from pipeline.portraits import PortraitReading
-from pipeline.renderers import RENDERERS, load_renderer
+from pipeline.renderers import DEFAULT_RENDERER, RENDERERS, load_renderer
 from pipeline.sounding import with_sound
 
 if TYPE_CHECKING:
@@ -89,14 +89,12 @@ class ConversationalHeadPipeline(PortraitReading, SharedWeights):
 
     def warm_up(self) -> None:
         """Load everything and run it once, so that the first clip is not the slow one."""
-        from pipeline.renderers.mesh import MeshRenderer
-
         grey = np.full((64, 64, 3), 128, np.uint8)
         self._tracker().find(grey)
         model = self.model
         points = (model.mean * 40 + (32, 32, 0)).astype(np.float32)
         portrait = Portrait.fit(grey, points, np.ones(grey.shape[:2], np.float32), model)
-        renderer = MeshRenderer.load(self.weights, portrait)
+        renderer = load_renderer(DEFAULT_RENDERER, self.weights, portrait)
         for driver in (self.driver, self.listener):
             for part in driver(np.zeros(SAMPLE_RATE, np.float32), portrait.coefficients):
                 next(renderer.render(part))
@@ -109,7 +107,7 @@ class ConversationalHeadPipeline(PortraitReading, SharedWeights):
         expression_scale: float = 1.0,
         motion_scale: float = 1.0,
         size: int | None = None,
-        renderer: str = "mesh",
+        renderer: str = DEFAULT_RENDERER,
         restore: str = "none",
         visible_tag: bool = False,
         progress: Progress | None = None,
@@ -123,7 +121,7 @@ class ConversationalHeadPipeline(PortraitReading, SharedWeights):
             expression_scale: 0 to 2, how far lips and face move.
             motion_scale: 0 to 2, how far the head moves.
             size: pixels of the longer side; None keeps the picture's own, up to 1920.
-            renderer: "mesh" or "refiner"; "headgan" or "pirenderer" if the weights in use hold them.
+            renderer: "refiner", or "mesh" alone; "headgan" or "pirenderer" if the weights in use hold them.
             restore: "none", "detail" or "gfpgan", see `pipeline.postprocess.restoration`.
             visible_tag: draw "AI-generated" into a corner of every frame.
             progress: called with stage, done and total; raise `Cancelled` in it to stop.
@@ -183,7 +181,7 @@ class ConversationalHeadPipeline(PortraitReading, SharedWeights):
         transcript: str | None = None,
         language_model: str | None = None,
         size: int | None = None,
-        renderer: str = "mesh",
+        renderer: str = DEFAULT_RENDERER,
         restore: str = "none",
         visible_tag: bool = False,
         progress: Progress | None = None,
@@ -206,7 +204,7 @@ class ConversationalHeadPipeline(PortraitReading, SharedWeights):
             language_model: a BERT's name on the Hub, or its folder, that tells the driver what the words mean; where
                 there is no transcript, a recogniser from the Hub makes one. None leaves the words out.
             size: pixels of the listener's longer side; None keeps the picture's own, up to 1920.
-            renderer: "mesh" or "refiner"; "headgan" or "pirenderer" if the weights in use hold them.
+            renderer: "refiner", or "mesh" alone; "headgan" or "pirenderer" if the weights in use hold them.
             restore: "none", "detail" or "gfpgan", see `pipeline.postprocess.restoration`.
             visible_tag: draw "AI-generated" into a corner of every frame.
             progress: called with stage, done and total; raise `Cancelled` in it to stop.
@@ -287,7 +285,7 @@ class ConversationalHeadPipeline(PortraitReading, SharedWeights):
         motion_scale: float = 1.0,
         smoothing: int = 1,
         size: int | None = None,
-        renderer: str = "mesh",
+        renderer: str = DEFAULT_RENDERER,
         restore: str = "none",
         visible_tag: bool = False,
         progress: Progress | None = None,
@@ -304,7 +302,7 @@ class ConversationalHeadPipeline(PortraitReading, SharedWeights):
             motion_scale: 0 to 2.
             smoothing: 0 to 5, neighbours on each side over which coefficients are averaged against jitter.
             size: pixels of the longer side; None keeps the picture's own, up to 1920.
-            renderer: "mesh" or "refiner"; "headgan" or "pirenderer" if the weights in use hold them.
+            renderer: "refiner", or "mesh" alone; "headgan" or "pirenderer" if the weights in use hold them.
             restore: "none", "detail" or "gfpgan", see `pipeline.postprocess.restoration`.
             visible_tag: draw "AI-generated" into a corner of every frame.
             progress: called with stage, done and total; raise `Cancelled` in it to stop.

@@ -13,6 +13,8 @@ from pipeline.evaluation.pairs import evaluate_paths
 from pipeline.evaluation.sheets import PORTRAITS, contact_sheet, listening_sheet, portrait_sheet, save_sheet
 from pipeline.evaluation.suites import SuiteOptions, load_pipeline, run_suite
 
+_MADE = ("reenact", "talk", "silence", "background", "listen")  # suites whose clips any renderer can make
+
 
 def run(options: argparse.Namespace) -> int:
     """Measure clips against real ones, run a suite on the corpus, or make a contact sheet; returns the exit code.
@@ -28,8 +30,10 @@ def run(options: argparse.Namespace) -> int:
         settings = SuiteOptions(options.split, options.only, options.limit, options.cache)
         if options.suite == "renderers":
             settings = _of_renderers(settings, options)
-        elif options.renderer or options.size or options.weights:
-            raise InputError("--renderer, --size and --weights go with --suite renderers; leave them out here.")
+        elif options.size or options.weights or options.heard:
+            raise InputError("--size, --weights and --heard go with --suite renderers; leave them out here.")
+        elif options.renderer:
+            settings = _by_one(settings, options)
         table = run_suite(
             options.suite, options.corpus, settings, options.jobs, weights=options.weights, progress=_progress
         )
@@ -41,6 +45,15 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def _by_one(settings: SuiteOptions, options: argparse.Namespace) -> SuiteOptions:
+    """With the one renderer that a suite's clips are made by."""
+    if options.suite not in _MADE:
+        raise InputError(f"The suite {options.suite} has its own renderer; leave --renderer out.")
+    if len(options.renderer) > 1:
+        raise InputError("Several renderers are compared by --suite renderers; give one here.")
+    return replace(settings, pipeline={"renderer": options.renderer[0]})
+
+
 def _of_renderers(settings: SuiteOptions, options: argparse.Namespace) -> SuiteOptions:
     """With the renderers to compare, and at which size: known to be there before the first clip is read."""
     from pipeline.evaluation.renderers import choose
@@ -49,7 +62,7 @@ def _of_renderers(settings: SuiteOptions, options: argparse.Namespace) -> SuiteO
     if options.size is not None and not 64 <= options.size <= 1024:
         raise InputError(f"--size must be between 64 and 1024, not {options.size}.")
     names = choose(find_weights(options.weights), options.renderer or ())
-    return replace(settings, renderers=names, size=options.size)
+    return replace(settings, renderers=names, size=options.size, heard=options.heard)
 
 
 def _sheet(options: argparse.Namespace) -> int:

@@ -151,7 +151,8 @@ def table(rows: list[Row], options: SuiteOptions) -> Table:
         shown.append(row)
     shown += [{"renderer": str(row["clip"]), "error": row["error"]} for row in rows if row.get("error")]
     size = "each clip's own size" if options.size is None else f"{options.size} pixels"
-    result = Table(f"renderers on split={options.split} at {size}", _COLUMNS, shown, details=rows)
+    heard = ", what shows inside driving mouths kept from them" if options.heard else ""
+    result = Table(f"renderers on split={options.split} at {size}{heard}", _COLUMNS, shown, details=rows)
     result.checks = _checks(whole) if {"mesh", "refiner"} <= set(names) else []
     identity = f"identity: 1 - distance of descriptors by dlib's {EMBEDDER} (under 0.4: another person)."
     if not len(whole.values(f"{names[0]}_identity") if names else ()):
@@ -204,7 +205,7 @@ def _read(pipeline: ConversationalHeadPipeline, task: Clip, options: SuiteOption
     part = slice(first, first + count)
     landmarks = Track(track.landmarks[part], track.found[part], own).scaled(portrait.size).landmarks
     _, coefficients = pipeline.model.fit(landmarks, portrait.size, portrait.identity)
-    coefficients = smooth_coefficients(replace(coefficients, inside=np.stack(inside)), 1)
+    coefficients = smooth_coefficients(replace(coefficients, inside=None if options.heard else np.stack(inside)), 1)
     return _Truth(portrait, coefficients, real, landmarks, runs)
 
 

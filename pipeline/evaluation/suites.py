@@ -52,6 +52,8 @@ class SuiteOptions:
         seed: of the talking driver.
         renderers: which the suite of that name compares; none for all that have weights.
         size: pixels of the pictures' longer side, in the suite `renderers`; None keeps each clip's own.
+        heard: in the suite `renderers`, keep what shows inside driving mouths from the renderers, as if the driving
+            person had been heard and not seen.
         pipeline: further arguments of `talk` and `reenact`, such as renderer and restore.
     """
 
@@ -64,6 +66,7 @@ class SuiteOptions:
     seed: int = 0
     renderers: tuple[str, ...] = ()
     size: int | None = None
+    heard: bool = False
     pipeline: dict[str, Any] = field(default_factory=dict)
 
 

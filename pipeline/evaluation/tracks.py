@@ -20,7 +20,7 @@ from pipeline.face.measures import face_height, lip_opening
 from pipeline.face.topology import LANDMARKS_COUNT
 from pipeline.face.tracker import FaceTracker
 
-_FORMAT = "track-1"  # part of the cache's names: change it when tracking changes
+_FORMAT = "track-2"  # part of the cache's names: change it when tracking changes
 
 
 @dataclass(frozen=True)

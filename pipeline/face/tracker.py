@@ -26,6 +26,7 @@ _SMALLEST = 20  # pixels; a smaller face is of no use to anyone
 _SETTLED = 0.004  # share of its side by which the crop may still move when it counts as settled
 _ROUNDS = 8
 _SURE = 23.0  # a logit that upside-down readings of 58 portraits stayed below (at most 20)
+_UNSURE = 5.0  # a logit below which a followed mesh is compared with what a search of the frame finds
 _CROP = 1.5  # side of the tracked crop over that of the mesh, as in MediaPipe
 # Further views of a face: mirrored or not, shift in crop sides, scale, turn in radians.
 _VIEWS = (
@@ -98,16 +99,20 @@ class FaceTracker:
 
     def follow(self, frame: np.ndarray) -> Face | None:
         """The face of the next frame (H, W, 3) uint8 RGB, or None when there is none."""
-        landmarks = self._last if self._video else None
-        if landmarks is not None:
-            landmarks = self._track(frame, _region_of(landmarks))
-        if landmarks is None:
+        followed = None if self._last is None or not self._video else self._track(frame, _region_of(self._last))
+        if followed is None or followed[1] < _UNSURE:
+            # A mesh that the network doubts is on its way from a profile to an ear, and would stay there.
+            seen = None if followed is None else Face(followed[0])
             for found in sorted(self._detect(frame), key=lambda detection: -detection.side):
                 landmarks = self._settle(frame, found)
-                if landmarks is not None:
-                    break
-        self._last = landmarks
-        return None if landmarks is None else Face(landmarks)
+                if landmarks is None or (seen is not None and not _overlap(seen, Face(landmarks))):
+                    continue
+                logit = self._logit(frame, landmarks)
+                if followed is None or logit > followed[1]:
+                    followed = landmarks, logit
+                break
+        self._last = None if followed is None else followed[0]
+        return None if self._last is None else Face(self._last)
 
     def hold(self, face: Face | None) -> None:
         """Let `follow` go on from this face of the frame that it saw last; None makes it search anew."""
@@ -185,9 +190,10 @@ class FaceTracker:
         """Track the face of a detection until the crop laid along the result no longer moves."""
         region = _Region(found.centre, _CROP * found.side, found.roll)
         for _ in range(_ROUNDS):
-            landmarks = self._track(image, region)
-            if landmarks is None:
+            tracked = self._track(image, region)
+            if tracked is None:
                 return None
+            landmarks = tracked[0]
             last, region = region, _region_of(landmarks)
             if np.abs(region.centre - last.centre).max() + abs(region.side - last.side) < _SETTLED * last.side:
                 break
@@ -203,8 +209,8 @@ class FaceTracker:
         for mirror, right, down, scale, turn in _VIEWS:
             shift = region.side * np.array([right, down])
             view = _Region(region.centre + shift, scale * region.side, region.roll + turn)
-            mesh = self._track(image, view, mirror)
-            if mesh is None or np.linalg.norm((mesh - landmarks)[:, :2], axis=1).mean() > limit:
+            seen = self._track(image, view, mirror)
+            if seen is None or np.linalg.norm((seen[0] - landmarks)[:, :2], axis=1).mean() > limit:
                 return None
         return landmarks
 
@@ -212,8 +218,9 @@ class FaceTracker:
         """How sure the network is of the face under a mesh."""
         return self._mesh(_cut(image, _region_of(landmarks), False)[0])[1]
 
-    def _track(self, image: np.ndarray, region: _Region, mirror: bool = False) -> np.ndarray | None:
-        """Landmarks (478, 3) of the face in a region, in pixels of the image; None where there is no face."""
+    def _track(self, image: np.ndarray, region: _Region, mirror: bool = False) -> tuple[np.ndarray, float] | None:
+        """Landmarks (478, 3) of the face in a region, in pixels of the image, and how sure the network is of it; None
+        where there is no face."""
         crop, back = _cut(image, region, mirror)
         points, logit = self._mesh(crop)
         if logit < self._min_logit:
@@ -221,7 +228,7 @@ class FaceTracker:
         if mirror:
             points = points[MIRROR]
         places = MESH_SIDE * points[:, :2] @ back[:, :2].T + back[:, 2]
-        return np.column_stack([places, region.side * points[:, 2]]).astype(np.float32)
+        return np.column_stack([places, region.side * points[:, 2]]).astype(np.float32), logit
 
 
 def _region_of(landmarks: np.ndarray) -> _Region:

@@ -22,6 +22,7 @@ RENDERERS = {
     "headgan": ("pipeline.renderers.headgan", "HeadGANRenderer"),
     "pirenderer": ("pipeline.renderers.pirenderer", "PIRenderer"),
 }
+DEFAULT_RENDERER = "refiner"
 
 _LARGE = ("headgan", "pirenderer")  # their networks go to a GPU where there is one; the others' are too small to gain
 

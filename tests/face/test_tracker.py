@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pipeline.face.networks import MIRROR
-from pipeline.face.tracker import FaceTracker
+from pipeline.face.tracker import Face, FaceTracker
 
 
 def error(face, landmarks: np.ndarray, matrix: np.ndarray) -> float:
@@ -147,3 +147,19 @@ def test_corpus_portraits_of_every_kind_are_found(corpus, tracker):
         left, top, right, bottom = faces[0].box
         assert left > -20 and top > -20 and right < picture.shape[1] + 20 and bottom < picture.shape[0] + 20, name
         assert faces[0].height > 0.12 * max(picture.shape[:2]), name
+
+
+@pytest.mark.parametrize(("logit", "away", "stays"), [(2.0, 0.35, False), (20.0, 0.35, True), (2.0, 1.5, True)])
+def test_a_doubtful_mesh_gives_way_to_the_face_that_it_lies_on(
+    astronaut, astronaut_face, monkeypatch, logit, away, stays
+):
+    """Followed into an ear by a network that doubts it, a face is searched anew; another person's is not taken."""
+    ear = (astronaut_face.landmarks - astronaut_face.landmarks.mean(0)) * 0.3 + astronaut_face.landmarks.mean(0)
+    ear[:, 0] += away * astronaut_face.height
+    with FaceTracker(video=True) as tracker:
+        tracker.hold(Face(ear))
+        track, first = tracker._track, iter([(ear.astype(np.float32), logit)])
+        monkeypatch.setattr(tracker, "_track", lambda *args: next(first, None) or track(*args))
+        found = tracker.follow(astronaut).landmarks
+    expected = ear if stays else astronaut_face.landmarks
+    assert np.linalg.norm(found.mean(0) - expected.mean(0)) < 0.05 * astronaut_face.height
