@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -11,12 +12,13 @@ from pipeline.drivers.mouth import Mouth
 from pipeline.face.checks import several_faces
 from pipeline.face.follower import LOOK, FaceFollower, find_face, follow_face
 from pipeline.face.measures import lid_opening, lip_opening, lip_width
-from pipeline.face.mouth_inside import mouth_inside
+from pipeline.face.mouth_inside import BRIGHTEST, mouth_inside
 from pipeline.face.portrait import Portrait
 from pipeline.face.tracker import Face
 from pipeline.video import VideoReader
 
 _CHUNK = 50
+_BLACK = 0.25  # share of the cheeks' colour below which all is dark
 _TOUCHING = 0.0015  # face heights between closed lips
 _RETURN = 12  # frames that a head takes to go to rest when the driving face is gone, and back when it returns
 
@@ -48,6 +50,7 @@ class ReenactmentDriver:
         self._scales = (expression_scale, motion_scale)
         self._warnings = warnings
         self._mouth = Mouth.of(portrait.model)
+        self._shown = mouth_inside(portrait.image, portrait.landmarks)
 
     def check(self) -> None:
         """Look for a face in the video's beginning.
@@ -64,7 +67,7 @@ class ReenactmentDriver:
         own = portrait.coefficients
         identity, crop, start = (None if self._relative else portrait.identity), None, None
         missing = total = 0
-        shown = mouth_inside(portrait.image, portrait.landmarks)
+        shown = self._shown
         rest = np.concatenate([own.expression[0], own.pose[0], shown])
         seen: list[np.ndarray] = []
 
@@ -81,10 +84,10 @@ class ReenactmentDriver:
                 if found.any():
                     identity, fitted = model.fit(landmarks[found], self._video.size, identity, crop)
                     crop = fitted.crop[0]
+                    fitted = replace(fitted, inside=np.stack(seen)[found])
                     if start is None:
                         start = self._most_alike(fitted, identity)
-                    inside = shown + min(1.0, self._scales[0]) * (np.stack(seen)[found] - shown)
-                    rows[found] = np.concatenate([self._transfer(fitted, start), inside], -1)
+                    rows[found] = np.concatenate([self._transfer(fitted, start), self._inside(fitted, start)], -1)
                 seen.clear()
                 for i, there in enumerate(found):
                     last = rows[i].copy() if there else last
@@ -108,6 +111,17 @@ class ReenactmentDriver:
         pose[:, :3] = (pose[:, :3] + np.pi) % (2 * np.pi) - np.pi
         moved = self._with_lips_apart(own.expression + expression_scale * expression)
         return np.concatenate([moved, own.pose + motion_scale * pose], -1)
+
+    def _inside(self, driving: Coefficients, start: Coefficients) -> np.ndarray:
+        """(T, 27) what the portrait's mouth shows inside for what the driving one does.
+
+        Another person's teeth are not as white as this one's, nor is the light on them: what counts is how many times
+        as bright as in the frame most like the portrait they are. Colours near black say little by themselves.
+        """
+        seen = driving.inside
+        if self._relative:
+            seen = (self._shown + _BLACK) * (seen + _BLACK) / (start.inside + _BLACK) - _BLACK
+        return self._shown + min(1.0, self._scales[0]) * (np.clip(seen, 0, BRIGHTEST) - self._shown)
 
     def _with_lips_apart(self, expression: np.ndarray) -> np.ndarray:
         """(T, 64) with lips that would run through one another just touching: others close from further apart."""

@@ -15,12 +15,13 @@ from pipeline.face.topology import INNER_LIPS
 
 INSIDE_DIM = 27
 """3 rows from upper to lower lip × 3 columns from the picture's left to its right × red, green, blue."""
+BRIGHTEST = 3.0
+"""Share of the cheeks' colour beyond which there are highlights only."""
 
 _PARTS, _FINE = 3, 9  # parts of the opening each way, and points of each column and row
 _CHEEKS = np.array([50, 101, 205, 280, 330, 425])
 _MOUTH = 48.0  # pixels of a mouth's width at which it is read: finer detail is noise here
 _DARKEST = 20.0  # grey levels: cheeks count as at least so bright
-_BRIGHTEST = 3.0  # shares beyond are highlights
 _UPPER = INNER_LIPS[:11]
 _LOWER = np.concatenate([INNER_LIPS[:1], INNER_LIPS[:10:-1], INNER_LIPS[10:11]])
 
@@ -49,7 +50,7 @@ def mouth_inside(frame: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     inside = (1 - shares) * points[_UPPER[1:-1]] + shares * points[_LOWER[1:-1]]
     cheeks = _colours(part, points[_CHEEKS][None], low, step).mean((0, 1))
     blocks = _colours(part, inside, low, step).reshape(_PARTS, _FINE // _PARTS, _PARTS, _FINE // _PARTS, 3)
-    return np.clip(blocks.mean((1, 3)) / np.maximum(cheeks, _DARKEST), 0, _BRIGHTEST).astype(np.float32).reshape(-1)
+    return np.clip(blocks.mean((1, 3)) / np.maximum(cheeks, _DARKEST), 0, BRIGHTEST).astype(np.float32).reshape(-1)
 
 
 def _colours(part: np.ndarray, points: np.ndarray, corner: np.ndarray, step: np.ndarray) -> np.ndarray:
