@@ -71,7 +71,8 @@ class MeshRenderer:
     def render(self, coefficients: Coefficients) -> Iterator[np.ndarray]:
         """Frames (H, W, 3) uint8 RGB of T frames' coefficients, in batches of 8 inside.
 
-        While the networks correct one batch in a thread of their own, the mesh draws the next.
+        While the networks correct one batch in a thread of their own, this one finishes the batch before it, gives its
+        frames out and draws the next.
         """
         self._learn_rest()
         with ThreadPoolExecutor(1, "paint") as painting:
@@ -82,13 +83,19 @@ class MeshRenderer:
                 inside = [None] * len(part) if part.inside is None else part.inside
                 rows = zip(part.expression, part.pose, part.crop, inside, strict=True)
                 drawn = [self._draw(*row) for row in rows]
-                if job is not None:
-                    job.result()
-                    yield from (done.frame for done in batch)
-                batch, job = drawn, painting.submit(self._paint, drawn)
-            if job is not None:
-                job.result()
-                yield from (done.frame for done in batch)
+                following = painting.submit(self._paint, drawn)
+                yield from self._painted(batch, job)
+                batch, job = drawn, following
+            yield from self._painted(batch, job)
+
+    def _painted(self, batch: list[Drawn], job: Future[None] | None) -> Iterator[np.ndarray]:
+        if job is not None:
+            job.result()
+            self._finish(batch)
+            yield from (done.frame for done in batch)
+
+    def _finish(self, batch: list[Drawn]) -> None:
+        """What a renderer that builds on this one does to painted frames, in place."""
 
     def _learn_rest(self) -> None:
         """Tell the painter, before its first frame, what the portrait looks like when it is drawn as it is."""

@@ -8,6 +8,7 @@ networks need not learn where lips are (the shape-free textures of Cootes 1998, 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -88,17 +89,26 @@ class MouthGrid:
         """(h, w, 3) float32: values (34, 40, 3) of the grid's points where they lie in the crop; they fade to nothing
         around the mouth and before the crop's border."""
         height, width = CROP.height, CROP.width
-        at = np.arange(height, dtype=np.float32)[:, None]
-        row = np.full((height, width), -0.5, np.float32)
+        reach = _BESIDE * (self.right - self.left)
+        x0, x1 = max(0, int(self.left - reach)), min(width, int(self.right + reach) + 2)
+        edges = self.edges[:, x0:x1]
+        y0, y1 = max(0, int(edges[0].min())), min(height, int(edges[5].max()) + 2)
+        laid = np.zeros((height, width, 3), np.float32)
+        if x0 >= x1 or y0 >= y1:
+            return laid
+        at = np.arange(y0, y1, dtype=np.float32)[:, None]
+        row = np.full((y1 - y0, x1 - x0), -0.5, np.float32)
         for part, count in enumerate(PARTS):
-            begin, end = self.edges[part], self.edges[part + 1]
+            begin, end = edges[part], edges[part + 1]
             row += count * np.clip((at - begin) / np.maximum(end - begin, 1e-3), 0, 1)
-        share = (np.arange(width, dtype=np.float32) - self.left) / (self.right - self.left)
+        share = (np.arange(x0, x1, dtype=np.float32) - self.left) / (self.right - self.left)
         column = np.broadcast_to((share + _BESIDE) / (1 + 2 * _BESIDE) * (COLUMNS - 1), row.shape).astype(np.float32)
-        laid = cv2.remap(values, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         beside = 1 + _fading(np.maximum(-share, share - 1) / _BESIDE)
-        beyond = _fading(np.maximum(self.edges[1] - at, at - self.edges[4]) / (self.edges[1] - self.edges[0]))
-        return laid * (beyond + 1)[..., None] * beside[:, None] * _border(height, width)[..., None]
+        beyond = 1 + _fading(np.maximum(edges[1] - at, at - edges[4]) / (edges[1] - edges[0]))
+        fade = beyond * beside * _border(height, width)[y0:y1, x0:x1]
+        part = cv2.remap(values, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        laid[y0:y1, x0:x1] = part * fade[..., None]
+        return laid
 
     def weights(self) -> np.ndarray:
         """(34,) the share of the mouth's area that a row stands for."""
@@ -122,6 +132,7 @@ def _fading(reach: np.ndarray) -> np.ndarray:
     return fade * fade * (3 - 2 * fade) - 1
 
 
+@lru_cache(maxsize=1)
 def _border(height: int, width: int) -> np.ndarray:
     rows, columns = (np.minimum(np.arange(side), np.arange(side)[::-1]) / _BORDER for side in (height, width))
     return np.minimum(np.minimum(rows[:, None], columns[None]), 1).astype(np.float32)

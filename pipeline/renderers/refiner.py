@@ -92,8 +92,7 @@ class RefinerRenderer(MeshRenderer):
         """As the mesh renderer's, of a run of its own."""
         return self.start()(coefficients)
 
-    def _paint(self, batch: list[Drawn]) -> None:
-        super()._paint(batch)
+    def _finish(self, batch: list[Drawn]) -> None:
         self._mouth.refine(batch)
 
 

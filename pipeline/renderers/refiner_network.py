@@ -38,7 +38,7 @@ class RefinerNetwork(nn.Module):
     """
 
     def __init__(
-        self, seen: int = 72, made: int = 144, hidden: int = 512, members: int = 4, strength: float = 0.9
+        self, seen: int = 72, made: int = 144, hidden: int = 512, members: int = 2, strength: float = 0.9
     ) -> None:
         super().__init__()
         self.config = {"seen": seen, "made": made, "hidden": hidden, "members": members, "strength": strength}
