@@ -85,8 +85,13 @@ class RefinerRenderer(MeshRenderer):
 
     def start(self) -> Callable[[Coefficients], Iterator[np.ndarray]]:
         """What draws one run through a clip: each frame is held against the one before it."""
-        hold = _Hold(self._window)
-        return lambda coefficients: map(hold, super(RefinerRenderer, self).render(coefficients))
+        hold, render = _Hold(self._window), super().render
+
+        def draw(coefficients: Coefficients) -> Iterator[np.ndarray]:
+            for frame in render(coefficients):
+                yield hold(frame)
+
+        return draw
 
     def render(self, coefficients: Coefficients) -> Iterator[np.ndarray]:
         """As the mesh renderer's, of a run of its own."""
