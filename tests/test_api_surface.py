@@ -18,7 +18,7 @@ TALK = {
     "expression_scale": 1.0,
     "motion_scale": 1.0,
     "size": None,
-    "renderer": "mesh",
+    "renderer": "refiner",
     "restore": "none",
     "visible_tag": False,
     "progress": None,
@@ -36,7 +36,7 @@ LISTEN = {
     "transcript": None,
     "language_model": None,
     "size": None,
-    "renderer": "mesh",
+    "renderer": "refiner",
     "restore": "none",
     "visible_tag": False,
     "progress": None,
@@ -49,7 +49,7 @@ REENACT = {
     "motion_scale": 1.0,
     "smoothing": 1,
     "size": None,
-    "renderer": "mesh",
+    "renderer": "refiner",
     "restore": "none",
     "visible_tag": False,
     "progress": None,
@@ -95,7 +95,7 @@ def test_the_clip():
 
 def test_coefficients_and_portrait():
     fields = [field.name for field in dataclasses.fields(coefficients.Coefficients)]
-    assert fields == ["expression", "pose", "crop", "fps"]
+    assert fields == ["expression", "pose", "crop", "fps", "inside"]
     assert public(coefficients.Coefficients) >= {"concatenate", "load", "save"}
     assert [field.name for field in dataclasses.fields(Portrait)] == [
         "image", "landmarks", "alpha", "identity", "coefficients", "model", "warnings", "references"

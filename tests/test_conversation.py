@@ -67,7 +67,7 @@ def test_settings_tell_how_a_clip_was_made(spoken):
         "expression_scale": 1.0,
         "motion_scale": 1.0,
         "size": [256, 256],
-        "renderer": "mesh",
+        "renderer": "refiner",
         "restore": "none",
         "visible_tag": False,
     }

@@ -105,7 +105,7 @@ def test_the_driver_is_told_everything_and_the_clip_carries_the_speakers_sound(
     assert VideoReader(saved).has_sound and VideoReader(saved).size == (256, 256)
     assert clip.settings == {
         "mode": "listen", **options, "layout": "listener", "language_model": None, "size": [256, 256],
-        "renderer": "mesh", "restore": "none", "visible_tag": False,
+        "renderer": "refiner", "restore": "none", "visible_tag": False,
     }  # fmt: skip
 
 

@@ -16,7 +16,17 @@ import torch
 from pipeline.face.portrait import Portrait
 from pipeline.hub_share import HubComponent
 from pipeline.renderers.patch_network import PatchNetwork
-from pipeline.renderers.patches import MOUTH, PATCHES, PatchFrame, allowed, fill_mouth, shade_slit
+from pipeline.renderers.patches import (
+    MOUTH,
+    PATCHES,
+    PatchFrame,
+    allowed,
+    blur_streaks,
+    fill_mouth,
+    shade_slit,
+    shut_share,
+    wider_share,
+)
 from pipeline.threads import one_thread
 
 Placement = tuple[np.ndarray, float, np.ndarray]
@@ -96,6 +106,7 @@ class _Patch:
         self._openings = place.openings(points, to_picture)
         self._rest = self._rim(points, to_picture)
         self._colour = colour_share(self._reference)
+        self._streaks = shut_share(self._openings) if place.kind is MOUTH else 0.0
 
     def changes(self, batch: list[Drawn]) -> np.ndarray:
         """(B, h, w, 3) int16: what to add to the patch in each frame."""
@@ -105,6 +116,9 @@ class _Patch:
             to_picture = self.place.to_picture(*drawn.placement)
             points = drawn.points.astype(np.float64)
             openings = self.place.openings(points, to_picture)
+            if self._streaks:
+                wider = self._streaks * wider_share(openings, self._openings)
+                blur_streaks(drawn.frame, points[kind.inner], wider, drawn.placement[1])
             patch = self.place.cut(drawn.frame, to_picture)
             plain.append(patch)
             if kind is MOUTH:

@@ -20,6 +20,8 @@ _SUBPIXEL = 4  # fractional bits of polygon corners
 # inside: real gaps of 0.01 to 0.03 have 0.53 to 0.58 of the lips' light, a network's mean over teeth and dark 0.65 to
 # 0.75 (20 clips of `split=train`), and lips parted by so little then look shut.
 _SLIT, _SLIT_SHADE = (0.0, 0.01, 0.02, 0.045), (0.0, 0.4, 0.55, 0.0)
+_WIDER = (0.004, 0.02)  # face heights by which a mouth is open hardly and plainly wider
+_STREAK = 0.06  # face heights over which streaks are blurred
 _SHOWS_INSIDE = (0.02, 0.045)  # face heights that lips are apart in a portrait that begins to show it, and that does
 
 
@@ -143,13 +145,51 @@ def shade_slit(patch: np.ndarray, openings: np.ndarray, reference_openings: np.n
     A network that cannot know whether a narrow gap shows teeth or the dark paints their mean, which is as bright as
     the lips. A portrait whose lips are apart tells it, and is left as it is; so are wide openings.
     """
-    middle = slice(patch.shape[1] * 3 // 8, patch.shape[1] * 5 // 8)
-    own = _gaps(reference_openings)[middle].mean()
-    share = np.interp(_gaps(openings), _SLIT, _SLIT_SHADE) * np.interp(own, _SHOWS_INSIDE, (1.0, 0.0))
+    share = np.interp(_gaps(openings), _SLIT, _SLIT_SHADE) * shut_share(reference_openings)
     if not share.any():
         return patch
     shade = cv2.blur(openings[..., 0] * (share / 255).astype(np.float32), (3, 3))
     return np.rint(patch * (1 - shade[..., None])).astype(patch.dtype)
+
+
+def shut_share(openings: np.ndarray) -> float:
+    """1 where openings (h, w, 2) of a mouth's patch are of one that shows nothing inside, 0 of one that does."""
+    middle = slice(openings.shape[1] * 3 // 8, openings.shape[1] * 5 // 8)
+    return float(np.interp(_gaps(openings)[middle].mean(), _SHOWS_INSIDE, (1.0, 0.0)))
+
+
+def wider_share(openings: np.ndarray, reference_openings: np.ndarray) -> float:
+    """1 where a mouth is open plainly wider than the portrait's, 0 where it is not, of openings (h, w, 2)."""
+    return float(np.interp(_gaps(openings).max() - _gaps(reference_openings).max(), _WIDER, (0.0, 1.0)))
+
+
+def blur_streaks(frame: np.ndarray, ring: np.ndarray, share: float, scale: float) -> None:
+    """Blur a frame (H, W, 3) uint8 from side to side between the lips, in place.
+
+    Lips that are shut in the portrait leave the mesh only the line on which they meet to draw an opened mouth with:
+    every pixel of it becomes an upright streak, which patches are too coarse to take away whole.
+
+    Args:
+        frame: as the mesh drew it.
+        ring: (20, 2) the inner lips' outline in its pixels.
+        share: of the blur that is laid in, 0 to 1.
+        scale: pixels a face height.
+    """
+    height, width = frame.shape[:2]
+    x0, y0 = np.maximum(np.floor(ring.min(0)).astype(int) - 1, 0)
+    x1, y1 = np.minimum(np.ceil(ring.max(0)).astype(int) + 2, (width, height))
+    if share <= 0 or x1 - x0 < 3 or y1 - y0 < 3:
+        return
+    part = frame[y0:y1, x0:x1]
+    mask = np.zeros(part.shape[:2], np.uint8)
+    cv2.fillPoly(mask, [np.rint((ring - (x0, y0)) * (1 << _SUBPIXEL)).astype(np.int32)], 255, cv2.LINE_AA, _SUBPIXEL)
+    if not mask.any():
+        return
+    # Within the lips' own soft edge, which the mask's is laid over.
+    weight = cv2.blur(mask, (3, 3)).astype(np.float32)[..., None] * (share / 255)
+    reach = max(3, round(_STREAK * scale) | 1)
+    smooth = cv2.blur(part, (reach, 1), borderType=cv2.BORDER_REPLICATE)
+    part[:] = np.rint(part + weight * (smooth.astype(np.float32) - part)).astype(np.uint8)
 
 
 def _gaps(openings: np.ndarray) -> np.ndarray:

@@ -33,6 +33,8 @@ _FRESH = 30.0  # seconds for which a listing is believed: how late what another 
 _ATTEMPTS = 10
 _ABANDONED = timedelta(hours=1)  # an upload that no commit took up by then comes from a process that ended
 _RECORD = re.compile(r"clips/([a-z2-7]{26})/until-(\d{1,12})\.json")
+_GONE = 404  # status of a commit that is no more
+_LISTINGS = 5
 _MOVED_ON = (409, 412)  # statuses: someone else committed in between
 
 
@@ -151,6 +153,19 @@ class DatasetStore:
 
     def _list(self) -> None:
         """Bring the listing up to date, and drop local copies of what others removed."""
+        for attempt in range(_LISTINGS):
+            try:
+                self._head = self._read_listing()
+                break
+            except _hub_errors() as error:
+                # Another machine may have squashed away the commit between our two questions.
+                if _status(error) != _GONE or attempt == _LISTINGS - 1:
+                    raise self._refused("did not answer") from error
+        self._listed = time.monotonic()
+        for share_id in self._files.ids() - self._listing.keys():
+            self._files.discard(share_id)
+
+    def _read_listing(self) -> str | None:
         from huggingface_hub.errors import RepositoryNotFoundError
 
         try:
@@ -161,11 +176,7 @@ class DatasetStore:
                 self._listing = {match[1]: int(match[2]) for match in found if match}
         except RepositoryNotFoundError:
             head, self._listing = None, {}
-        except _hub_errors() as error:
-            raise self._refused("did not answer") from error
-        self._head, self._listed = head, time.monotonic()
-        for share_id in self._files.ids() - self._listing.keys():
-            self._files.discard(share_id)
+        return head
 
     def _additions(self, share: Share, folder: Path) -> list[Any]:
         from huggingface_hub import CommitOperationAdd

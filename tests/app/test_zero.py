@@ -63,7 +63,7 @@ def test_a_clip_is_made_on_a_lent_gpu_for_as_long_as_its_sound_asks(asked: Asked
     assert result is not None and (result.size, result.settings["seed"]) == ((64, 64), 3)
     assert "rendering" in stages
     assert asked == [22], "20 s, and a second for each of the 1.5 s of sound"
-    assert fake.calls[0]["renderer"] == "mesh"
+    assert fake.calls[0]["renderer"] == "refiner"
 
 
 def test_a_refusal_there_is_a_refusal_here(asked: Asked, files: dict[str, Path]) -> None:

@@ -138,7 +138,10 @@ def test_frames_are_brought_to_the_size_asked_for(corpus_here, pipe, tmp_path):
         (["--suite", "renderers", "--renderer", "oil"], "no renderer 'oil'"),
         (["--suite", "renderers", "--renderer", "headgan"], "no weights for the renderer 'headgan'"),
         (["--suite", "renderers", "--size", "9000"], "--size must be between"),
-        (["--suite", "talk", "--renderer", "mesh"], "go with --suite renderers"),
+        (["--suite", "talk", "--size", "256"], "go with --suite renderers"),
+        (["--suite", "talk", "--heard"], "go with --suite renderers"),
+        (["--suite", "talk", "--renderer", "mesh", "--renderer", "refiner"], "give one here"),
+        (["--suite", "model", "--renderer", "mesh"], "has its own renderer"),
     ],
 )
 def test_what_cannot_be_compared_is_a_sentence(arguments, word, capsys):

@@ -12,7 +12,19 @@ from pipeline.face.morphable import MorphableModel
 from pipeline.hub import EMBEDDED
 from pipeline.renderers.patch_network import INPUT_CHANNELS, PatchNetwork
 from pipeline.renderers.patch_painter import PatchNetworks
-from pipeline.renderers.patches import LEFT_EYE, MOUTH, PATCHES, RIGHT_EYE, PatchFrame, allowed, fill_mouth, shade_slit
+from pipeline.renderers.patches import (
+    LEFT_EYE,
+    MOUTH,
+    PATCHES,
+    RIGHT_EYE,
+    PatchFrame,
+    allowed,
+    blur_streaks,
+    fill_mouth,
+    shade_slit,
+    shut_share,
+    wider_share,
+)
 
 
 @pytest.fixture(scope="module")
@@ -166,3 +178,29 @@ def test_damaged_networks_are_one_sentence(tmp_path, damage):
         config.write_text("[]")
     with pytest.raises(WeightsError, match=r"mouth cannot be read; install the weights again\.$"):
         PatchNetworks.load(tmp_path)
+
+
+def test_streaks_between_the_lips_are_blurred_and_nothing_else():
+    """Upright stripes, as a shut mouth's line leaves them in an opened one."""
+    frame = np.full((120, 160, 3), 90, np.uint8)
+    frame[:, ::2] = 150
+    ring = np.array([[80 + 40 * np.cos(a), 60 + 20 * np.sin(a)] for a in np.linspace(0, 2 * np.pi, 20, endpoint=False)])
+    before = frame.copy()
+    blur_streaks(frame, ring, 0.0, 200.0)
+    assert np.array_equal(frame, before)
+    blur_streaks(frame, ring, 1.0, 200.0)
+    assert frame[50:70, 60:100].astype(int).std() < 0.2 * before[50:70, 60:100].std()
+    outside = np.ones(frame.shape[:2], bool)
+    outside[38:83, 38:123] = False
+    assert np.array_equal(frame[outside], before[outside])
+    blur_streaks(frame, ring + 500, 1.0, 200.0)  # a mouth beyond the picture's edge
+
+
+def test_only_mouths_that_show_nothing_and_open_wider_count():
+    def openings(gap: int) -> np.ndarray:
+        out = np.zeros((MOUTH.height, MOUTH.width, 2), np.uint8)
+        out[40 : 40 + gap, 20:76, 0] = out[30 : 50 + gap, 16:80, 1] = 255
+        return out
+
+    assert shut_share(openings(0)) == 1 and shut_share(openings(12)) == 0
+    assert wider_share(openings(3), openings(3)) == 0 and wider_share(openings(10), openings(3)) == 1

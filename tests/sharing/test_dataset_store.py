@@ -85,6 +85,27 @@ def test_somebody_commits_in_between(hub: DatasetHub, clip: Path) -> None:
     assert "README.md" in hub.files("someone/clips"), "what somebody else committed was undone"
 
 
+def test_a_commit_that_is_squashed_away_while_it_is_read_is_asked_for_anew(
+    hub: DatasetHub, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One machine asks for the head, another deletes a share and with it the history, the first asks for that head."""
+    store = DatasetStore("someone/clips", endpoint=hub.endpoint, token=hub.token)
+    first, second = Shares(store), opened(hub)
+    receipts = [second.share(clip) for _ in range(2)]
+    read = store._api.repo_info
+
+    def slow(**where: str) -> object:
+        found = read(**where)
+        monkeypatch.setattr(store._api, "repo_info", read)
+        second.remove(receipts[0].share.id, receipts[0].secret)
+        return found
+
+    monkeypatch.setattr(store._api, "repo_info", slow)
+    mine = first.share(clip)
+    assert opened(hub).find(mine.share.id) == mine.share
+    assert first.find(receipts[0].share.id) is None and first.find(receipts[1].share.id) is not None
+
+
 def test_the_limit_holds_over_machines(hub: DatasetHub, clip: Path) -> None:
     here, there = opened(hub), opened(hub)
     here.limits = there.limits = Limits(clips=2)
