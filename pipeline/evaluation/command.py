@@ -47,11 +47,15 @@ def run(options: argparse.Namespace) -> int:
 
 def _by_one(settings: SuiteOptions, options: argparse.Namespace) -> SuiteOptions:
     """With the one renderer that a suite's clips are made by."""
+    from pipeline.evaluation.renderers import choose
+    from pipeline.hub import find_weights
+
     if options.suite not in _MADE:
         raise InputError(f"The suite {options.suite} has its own renderer; leave --renderer out.")
     if len(options.renderer) > 1:
         raise InputError("Several renderers are compared by --suite renderers; give one here.")
-    return replace(settings, pipeline={"renderer": options.renderer[0]})
+    (name,) = choose(find_weights(), options.renderer)
+    return replace(settings, pipeline={"renderer": name})
 
 
 def _of_renderers(settings: SuiteOptions, options: argparse.Namespace) -> SuiteOptions:

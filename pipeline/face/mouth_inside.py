@@ -11,7 +11,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from pipeline.face.topology import INNER_LIPS
+from pipeline.face.topology import INNER_LIPS, INNER_LOWER, INNER_UPPER
 
 INSIDE_DIM = 27
 """3 rows from upper to lower lip × 3 columns from the picture's left to its right × red, green, blue."""
@@ -22,8 +22,6 @@ _PARTS, _FINE = 3, 9  # parts of the opening each way, and points of each column
 _CHEEKS = np.array([50, 101, 205, 280, 330, 425])
 _MOUTH = 48.0  # pixels of a mouth's width at which it is read: finer detail is noise here
 _DARKEST = 20.0  # grey levels: cheeks count as at least so bright
-_UPPER = INNER_LIPS[:11]
-_LOWER = np.concatenate([INNER_LIPS[:1], INNER_LIPS[:10:-1], INNER_LIPS[10:11]])
 
 
 def mouth_inside(frame: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
@@ -41,13 +39,13 @@ def mouth_inside(frame: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     low = np.clip(np.floor(wanted.min(0)) - 4, 0, (width - 2, height - 2)).astype(int)
     high = np.clip(np.ceil(wanted.max(0)) + 5, low + 2, (width, height)).astype(int)
     part = frame[low[1] : high[1], low[0] : high[0]]
-    span = float(np.linalg.norm(points[_UPPER[-1]] - points[_UPPER[0]]))
+    span = float(np.linalg.norm(points[INNER_UPPER[-1]] - points[INNER_UPPER[0]]))
     if span > _MOUTH:
         size = np.maximum(np.rint((high - low) * _MOUTH / span), 1).astype(int)
         part = cv2.resize(part, (int(size[0]), int(size[1])), interpolation=cv2.INTER_AREA)
     step = (high - low) / np.array(part.shape[1::-1])
     shares = ((np.arange(_FINE) + 0.5) / _FINE).astype(np.float32)[:, None, None]
-    inside = (1 - shares) * points[_UPPER[1:-1]] + shares * points[_LOWER[1:-1]]
+    inside = (1 - shares) * points[INNER_UPPER[1:-1]] + shares * points[INNER_LOWER[1:-1]]
     cheeks = _colours(part, points[_CHEEKS][None], low, step).mean((0, 1))
     blocks = _colours(part, inside, low, step).reshape(_PARTS, _FINE // _PARTS, _PARTS, _FINE // _PARTS, 3)
     return np.clip(blocks.mean((1, 3)) / np.maximum(cheeks, _DARKEST), 0, BRIGHTEST).astype(np.float32).reshape(-1)

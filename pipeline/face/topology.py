@@ -21,6 +21,9 @@ OUTLINE = np.array(
 )
 INNER_LIPS = np.array("78 191 80 81 82 13 312 311 310 415 308 324 318 402 317 14 87 178 88 95".split(), int)
 OUTER_LIPS = np.array("61 185 40 39 37 0 267 269 270 409 291 375 321 405 314 17 84 181 91 146".split(), int)
+# The inner lips from the right corner to the left, both with the corners: points of one index face each other.
+INNER_UPPER = INNER_LIPS[:11]
+INNER_LOWER = np.concatenate([INNER_LIPS[:1], INNER_LIPS[:10:-1], INNER_LIPS[10:11]])
 RIGHT_EYE = np.array("33 246 161 160 159 158 157 173 133 155 154 153 145 144 163 7".split(), int)
 LEFT_EYE = np.array("263 466 388 387 386 385 384 398 362 382 381 380 374 373 390 249".split(), int)
 RIGHT_IRIS, LEFT_IRIS = np.arange(468, 473), np.arange(473, 478)

@@ -109,7 +109,7 @@ class _Patch:
         self._streaks = shut_share(self._openings) if place.kind is MOUTH else 0.0
 
     def changes(self, batch: list[Drawn]) -> np.ndarray:
-        """(B, h, w, 3) int16: what to add to the patch in each frame."""
+        """(B, h, w, 3) int16: what to add to the patch in each frame, from which streaks have been blurred first."""
         kind = self.place.kind
         rows, masks, plain, kept = [], [], [], []
         for drawn in batch:

@@ -146,8 +146,7 @@ def _gaps(unposed: np.ndarray) -> np.ndarray:
 
 def _mouth() -> np.ndarray:
     """Triangles across the inner lips, between upper and lower points that face each other."""
-    upper = topology.INNER_LIPS[:11]
-    lower = np.concatenate([topology.INNER_LIPS[:1], topology.INNER_LIPS[:10:-1], topology.INNER_LIPS[10:11]])
+    upper, lower = topology.INNER_UPPER, topology.INNER_LOWER
     faces = []
     for i in range(10):
         faces += [(upper[i], upper[i + 1], lower[i]), (upper[i + 1], lower[i + 1], lower[i])]

@@ -16,7 +16,9 @@ from pipeline import cli, devices
 from pipeline.devices import Runtime
 from pipeline.errors import InputError, WeightsError
 from pipeline.evaluation import renderers
+from pipeline.evaluation.corpus import read_manifest
 from pipeline.evaluation.suites import SuiteOptions, run_suite
+from pipeline.face.mouth_inside import mouth_inside
 from pipeline.hub import EMBEDDED, Weights
 from pipeline.video import VideoReader
 
@@ -142,6 +144,8 @@ def test_frames_are_brought_to_the_size_asked_for(corpus_here, pipe, tmp_path):
         (["--suite", "talk", "--heard"], "go with --suite renderers"),
         (["--suite", "talk", "--renderer", "mesh", "--renderer", "refiner"], "give one here"),
         (["--suite", "model", "--renderer", "mesh"], "has its own renderer"),
+        (["--suite", "talk", "--renderer", "oil"], "no renderer 'oil'"),
+        (["--suite", "talk", "--renderer", "headgan"], "no weights for the renderer 'headgan'"),
     ],
 )
 def test_what_cannot_be_compared_is_a_sentence(arguments, word, capsys):
@@ -178,3 +182,14 @@ def test_where_there_is_a_gpu_both_speeds_are_told(monkeypatch):
     assert frames == [*range(1, 6), *range(20, 25)]
     assert drawn == [("cuda", 5), ("cuda", 5), ("cpu", 2)]
     assert pace["gpu_fps"] > 0 and pace["cpu_fps"] > 0
+
+
+def test_what_shows_inside_is_told_unless_the_driving_person_is_only_heard(corpus_here, pipe, tmp_path):
+    options = SuiteOptions(cache=str(tmp_path), only="clip", size=256)
+    task = renderers.tasks(read_manifest(corpus_here), options)[0]
+    seen, heard = (renderers._read(pipe, task, replace(options, heard=heard)) for heard in (False, True))
+    assert heard.coefficients.inside is None
+    assert np.array_equal(seen.coefficients.expression, heard.coefficients.expression)
+    wanted = [mouth_inside(seen.real[index], seen.landmarks[index]) for index in seen.runs[0]]
+    told = seen.coefficients.inside[seen.runs[0].start : seen.runs[0].stop]
+    assert np.abs(told - wanted).mean() < 0.15
